@@ -1,0 +1,112 @@
+"""LLVM IR as text: a module and a function under construction.
+
+llvmlite's own IR builder is ten times slower on wide vectors (it prints every
+lane of a splat), so the text is written directly and parsed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphc_llvm.target import Target
+
+Value = str
+"""An operand as LLVM writes it: ``%t3``, ``0.0``, ``splat (float 0x3FF0000000000000)``."""
+
+
+class Module:
+    """Functions, globals and declarations of one LLVM module."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.functions: dict[str, str] = {}
+        self.globals: dict[str, str] = {}
+        self.declarations: dict[str, str] = {}
+
+    def declare(self, signature: str) -> str:
+        """Declare an external function, as in ``float @llvm.fabs.f32(float)``; its symbol."""
+        symbol = signature[signature.index("@") : signature.index("(")]
+        self.declarations.setdefault(symbol, f"declare {signature}")
+        return symbol
+
+    def text(self) -> str:
+        """The module as LLVM assembly. An external that is also defined here is not declared."""
+        head = [f'target triple = "{self.target.triple}"']
+        external = [d for s, d in self.declarations.items() if s[1:] not in self.functions]
+        parts = [head, self.globals.values(), external, self.functions.values()]
+        return "\n".join(line for part in parts for line in part) + "\n"
+
+
+class Function:
+    """One function's text, written instruction by instruction.
+
+    ``params`` are pairs of LLVM type and name; a parameter ``x`` is the value ``%x``.
+    """
+
+    def __init__(
+        self,
+        module: Module,
+        name: str,
+        returns: str,
+        params: Sequence[tuple[str, str]],
+        *,
+        internal: bool = False,
+        attributes: str = "",
+    ) -> None:
+        self.module = module
+        self.target = module.target
+        self.name = name
+        self.returns = returns
+        self.params = tuple(params)
+        self.internal = internal
+        self.attributes = attributes
+        self.block = "entry"
+        self._lines = ["entry:"]
+        self._count = 0
+
+    def fresh(self, hint: str = "t") -> str:
+        """A name (without sigil) not used before in this function."""
+        self._count += 1
+        return f"{hint}{self._count}"
+
+    def op(self, text: str, hint: str = "t") -> Value:
+        """Write ``%name = text`` and return ``%name``."""
+        name = "%" + self.fresh(hint)
+        self._lines.append(f"  {name} = {text}")
+        return name
+
+    def do(self, text: str) -> None:
+        """Write an instruction without a result."""
+        self._lines.append("  " + text)
+
+    def call(self, returns: str, symbol: str, *args: tuple[str, Value], flags: str = "") -> Value:
+        """Call a function, declaring it if this module does not define it.
+
+        ``args`` are pairs of type and value; the result is the value, or "" for void.
+        """
+        types = ", ".join(t for t, _ in args)
+        self.module.declare(f"{returns} @{symbol}({types})")
+        text = f"call {flags + ' ' if flags else ''}{returns} @{symbol}("
+        text += ", ".join(f"{t} {v}" for t, v in args) + ")"
+        if returns == "void":
+            self.do(text)
+            return ""
+        return self.op(text)
+
+    def label(self, name: str) -> None:
+        """Start the block ``name``; the previous one must have been terminated."""
+        self._lines.append(f"{name}:")
+        self.block = name
+
+    def branch(self, target: str) -> None:
+        self.do(f"br label %{target}")
+
+    def branch_if(self, condition: Value, then: str, otherwise: str) -> None:
+        self.do(f"br i1 {condition}, label %{then}, label %{otherwise}")
+
+    def finish(self) -> None:
+        """Add the function to its module."""
+        params = ", ".join(f"{t} %{n}" for t, n in self.params)
+        linkage = "internal " if self.internal else ""
+        head = f"define {linkage}{self.returns} @{self.name}({params}) {self.attributes} {{"
+        self.module.functions[self.name] = "\n".join([head, *self._lines, "}"])
