@@ -1,0 +1,249 @@
+"""The blocked loop over one unit of work: a rectangle of C of one batch element."""
+
+from __future__ import annotations
+
+from graphc_llvm.emit import Module, Value
+from graphc_llvm.gemm.code import Code
+from graphc_llvm.gemm.micro import KERNEL_PARAMS, kernel
+from graphc_llvm.gemm.pack import pack_a, pack_b, unpack_tile
+from graphc_llvm.gemm.tiling import Tiling
+
+#: What the entry hands to the blocks, one 8-byte slot each. Strides are in bytes.
+#: Batch element i sums over at most ``k`` terms of the ``k_total - i * k_step`` there are.
+SLOTS = (
+    *("c", "a", "b", "batch", "m", "n", "k"),
+    *("a_bs", "a_rs", "a_cs", "b_bs", "b_rs", "b_cs", "c_bs", "c_rs", "c_cs"),
+    *("accumulate", "scratch", "k_step", "k_total", "depth"),
+    *("m_block", "n_block", "m_blocks", "n_blocks", "group", "units", "pack_a", "pack_b"),
+)
+
+BLOCK_PARAMS = (("ptr", "args"), ("i64", "begin"), ("i64", "end"), ("i64", "worker"))
+
+
+class Slots:
+    """Access to the argument block behind a pointer."""
+
+    def __init__(self, f: Code, base: Value = "%args") -> None:
+        self.f, self.base = f, base
+
+    def at(self, name: str) -> Value:
+        return self.f.offset(self.base, str(8 * SLOTS.index(name)))
+
+    def __getitem__(self, name: str) -> Value:
+        type = "ptr" if name in ("a", "b", "c", "scratch") else "i64"
+        return self.f.load(type, self.at(name))
+
+    def __setitem__(self, name: str, value: Value) -> None:
+        type = "ptr" if name in ("a", "b", "c", "scratch") else "i64"
+        self.f.store(type, value, self.at(name))
+
+
+def block_function(module: Module, t: Tiling, scratch_bytes: int) -> str:
+    """The function that runs blocks [begin, end) of units; its symbol."""
+    unit = _unit(module, t)
+    f = Code(module, f"gemm_blocks_{t.suffix}", "void", BLOCK_PARAMS, internal=True)
+    s = Slots(f)
+    group, n_blocks, m_blocks = s["group"], s["n_blocks"], s["m_blocks"]
+    per_batch = f.mul(n_blocks, m_blocks)
+    scratch = f.at(s["scratch"], ("%worker", str(scratch_bytes)))
+    end = f.min(f.mul("%end", group), s["units"])
+    with f.loop(f.mul("%begin", group), end) as u:
+        batch = f.div(u.index, per_batch)
+        rest = f.sub(u.index, f.mul(batch, per_batch))
+        i = f.div(rest, n_blocks)
+        j = f.sub(rest, f.mul(i, n_blocks))
+        f.do(f"call void @{unit}(ptr %args, i64 {batch}, i64 {i}, i64 {j}, ptr {scratch})")
+    f.do("ret void")
+    f.finish()
+    return f.name
+
+
+def _unit(module: Module, t: Tiling) -> str:
+    """One unit: for each block of k, pack B, then run over the tiles."""
+    pack, sweep = pack_b(module, t), _sweep(module, t)
+    params = [("ptr", "args"), ("i64", "batch"), ("i64", "i"), ("i64", "j"), ("ptr", "scratch")]
+    f = Code(module, f"gemm_unit_{t.suffix}", "void", params, internal=True)
+    s = Slots(f)
+    m_block, n_block, depth = s["m_block"], s["n_block"], s["depth"]
+    row, column = f.mul("%i", m_block), f.mul("%j", n_block)
+    m, n = f.min(m_block, f.sub(s["m"], row)), f.min(n_block, f.sub(s["n"], column))
+    left = f.sub(s["k_total"], f.mul("%batch", s["k_step"]))
+    k = f.min(s["k"], left)
+    a = f.at(s["a"], ("%batch", s["a_bs"]), (row, s["a_rs"]))
+    b = f.at(s["b"], ("%batch", s["b_bs"]), (column, s["b_cs"]))
+    c = f.at(s["c"], ("%batch", s["c_bs"]), (row, s["c_rs"]), (column, s["c_cs"]))
+    b_rs, b_cs, packs = s["b_rs"], s["b_cs"], s["pack_b"]
+    carried = [("i64", s["accumulate"])]
+    # An empty sum still writes its zeros: the loop runs at least once.
+    with f.loop("0", f.max(k, "1"), depth, carried) as p:
+        kc = f.min(depth, f.sub(k, p.index))
+        b_block = f.at(b, (p.index, b_rs))
+        _pack_panels(f, t, pack, b_block, b_rs, b_cs, n, kc, packs)
+        a_block = f.at(a, (p.index, s["a_cs"]))
+        f.do(
+            f"call void @{sweep}(ptr %args, ptr {a_block}, ptr {b_block}, ptr {c}, i64 {m}, "
+            f"i64 {n}, i64 {kc}, i64 {p.values[0]}, ptr %scratch)"
+        )
+        p.next = ["1"]
+    f.do("ret void")
+    f.finish()
+    return f.name
+
+
+def _panel_vectors(f: Code, t: Tiling, n: Value) -> Value:
+    """Vectors of columns in the next panel when n columns are left.
+
+    A lone vector makes a slow kernel: four vectors are two and two, not three and one.
+    """
+    left = f.div(f.add(n, str(t.lanes - 1)), str(t.lanes))
+    most = f.min(left, str(t.vectors))
+    if t.vectors != 3:
+        return most
+    return f.select(f.compare("eq", left, "4"), "2", most)
+
+
+def _is_packed(f: Code, t: Tiling, packs: Value, columns: Value, n: Value) -> Value:
+    """Whether a panel of n columns is in scratch; without masks a partial one must be."""
+    packed = f.compare("ne", packs, "0")
+    return packed if t.masked else f.either(packed, f.compare("ne", columns, n))
+
+
+def _pack_panels(
+    f: Code, t: Tiling, pack: str, b: Value, b_rs: Value, b_cs: Value, n: Value, k: Value,
+    packs: Value,
+) -> None:  # fmt: skip
+    if t.masked:
+        some = f.compare("ne", packs, "0")
+    else:
+        partial = f.op(f"and i64 {n}, {t.lanes - 1}")
+        some = f.either(f.compare("ne", packs, "0"), f.compare("ne", partial, "0"))
+    k_bytes = f.mul(k, str(t.itemsize))
+    width = f.fresh("width")
+    with f.loop("0", f.select(some, n, "0"), "%" + width) as p:
+        vectors = _panel_vectors(f, t, f.sub(n, p.index))
+        f.do(f"%{width} = mul i64 {vectors}, {t.lanes}")
+        columns = f.min("%" + width, f.sub(n, p.index))
+        with f.when(_is_packed(f, t, packs, columns, "%" + width)):
+            to = f.at("%scratch", (p.index, k_bytes))
+            source = f.at(b, (p.index, b_cs))
+            f.do(
+                f"call void @{pack}(ptr {to}, ptr {source}, i64 {b_rs}, i64 {b_cs}, "
+                f"i64 {columns}, i64 {k}, i64 {vectors})"
+            )
+
+
+_SWEEP = (
+    ("ptr", "args"),
+    ("ptr", "a"),
+    ("ptr", "b"),
+    ("ptr", "c"),
+    ("i64", "m"),
+    ("i64", "n"),
+    ("i64", "k"),
+    ("i64", "accumulate"),
+    ("ptr", "scratch"),
+)
+
+
+def _sweep(module: Module, t: Tiling) -> str:
+    """All tiles of C[m,n] for one block of k: a row of tiles shares its rows of A."""
+    table, pack, panels = _kernel_table(module, t), pack_a(module, t), _panels(module, t)
+    f = Code(module, f"gemm_sweep_{t.suffix}", "void", _SWEEP, internal=True)
+    s = Slots(f)
+    a_rs, a_cs, c_rs, packs = s["a_rs"], s["a_cs"], s["c_rs"], s["pack_a"]
+    item = str(t.itemsize)
+    to = f.offset("%scratch", str(t.b_bytes))
+    packed = f.compare("ne", packs, "0")
+    by_rows = f.compare("eq", a_cs, item)
+    packed_rs = f.select(by_rows, str(t.a_row_bytes), item)
+    packed_cs = f.select(by_rows, item, str(t.rows * t.itemsize))
+    tile_rs, tile_cs = f.select(packed, packed_rs, a_rs), f.select(packed, packed_cs, a_cs)
+    with f.loop("0", "%m", str(t.rows)) as i:
+        m = f.min(f.sub("%m", i.index), str(t.rows))
+        a = f.at("%a", (i.index, a_rs))
+        with f.when(packed):
+            f.do(
+                f"call void @{pack}(ptr {to}, ptr {a}, i64 {a_rs}, i64 {a_cs}, "
+                f"i64 {m}, i64 %k)"
+            )
+        tile = f.select(packed, to, a, "ptr")
+        few = f.compare("sle", m, str(t.rows // 2))
+        row = f.select(few, f"getelementptr (i8, ptr @{table}, i64 {8 * t.vectors})",
+                       f"@{table}", "ptr")  # fmt: skip
+        c = f.at("%c", (i.index, c_rs))
+        f.do(
+            f"call void @{panels}(ptr %args, ptr {row}, ptr {tile}, i64 {tile_rs}, "
+            f"i64 {tile_cs}, ptr %b, ptr {c}, i64 {m}, i64 %n, i64 %k, i64 %accumulate, "
+            "ptr %scratch)"
+        )
+    f.do("ret void")
+    f.finish()
+    return f.name
+
+
+def _kernel_table(module: Module, t: Tiling) -> str:
+    """Kernels by number of vectors, for a full tile's rows, then for half of them."""
+    names = [
+        kernel(module, t, rows, vectors + 1)
+        for rows in (t.rows, t.rows // 2)
+        for vectors in range(t.vectors)
+    ]
+    name = f"gemm_kernels_{t.suffix}"
+    entries = ", ".join(f"ptr @{n}" for n in names)
+    module.globals[name] = f"@{name} = internal constant [{len(names)} x ptr] [{entries}]"
+    return name
+
+
+_PANELS = (
+    ("ptr", "args"),
+    ("ptr", "kernels"),
+    ("ptr", "a"),
+    ("i64", "a_rs"),
+    ("i64", "a_cs"),
+    ("ptr", "b"),
+    ("ptr", "c"),
+    ("i64", "m"),
+    ("i64", "n"),
+    ("i64", "k"),
+    ("i64", "accumulate"),
+    ("ptr", "scratch"),
+)
+
+
+def _panels(module: Module, t: Tiling) -> str:
+    """One row of tiles: run the kernel of each panel of B."""
+    unpack = unpack_tile(module, t)
+    f = Code(module, f"gemm_panels_{t.suffix}", "void", _PANELS, internal=True)
+    s = Slots(f)
+    b_rs, b_cs, c_rs, c_cs, packs = (s[x] for x in ("b_rs", "b_cs", "c_rs", "c_cs", "pack_b"))
+    k_bytes = f.mul("%k", str(t.itemsize))
+    tile = f.offset("%scratch", str(t.tile_offset))
+    tile_rs = str(t.vectors * t.target.vector_bytes)
+    scattered = f.compare("ne", c_cs, str(t.itemsize))
+    width = f.fresh("width")
+    with f.loop("0", "%n", "%" + width) as p:
+        vectors = _panel_vectors(f, t, f.sub("%n", p.index))
+        f.do(f"%{width} = mul i64 {vectors}, {t.lanes}")
+        n = f.min("%" + width, f.sub("%n", p.index))
+        packed = _is_packed(f, t, packs, n, "%" + width)
+        inside = f.at("%scratch", (p.index, k_bytes))
+        b = f.select(packed, inside, f.at("%b", (p.index, b_cs)), "ptr")
+        rs = f.select(packed, f.mul("%" + width, str(t.itemsize)), b_rs)
+        c = f.at("%c", (p.index, c_cs))
+        via_tile = scattered
+        if not t.masked:
+            via_tile = f.either(scattered, f.compare("ne", n, "%" + width))
+        kernel = f.load("ptr", f.at("%kernels", (f.sub(vectors, "1"), "8")))
+        into, into_rs = f.select(via_tile, tile, c, "ptr"), f.select(via_tile, tile_rs, c_rs)
+        adds = f.select(via_tile, "0", "%accumulate")
+        values = ("%a", "%a_rs", "%a_cs", b, rs, into, into_rs, "%m", n, "%k", adds)
+        args = ", ".join(f"{t} {v}" for (t, _), v in zip(KERNEL_PARAMS, values, strict=True))
+        f.do(f"call void {kernel}({args})")
+        with f.when(via_tile):
+            f.do(
+                f"call void @{unpack}(ptr {c}, i64 {c_rs}, i64 {c_cs}, ptr {tile}, "
+                f"i64 {tile_rs}, i64 %m, i64 {n}, i64 %accumulate)"
+            )
+    f.do("ret void")
+    f.finish()
+    return f.name

@@ -1,0 +1,119 @@
+"""Compile the contraction library with a stand-in for the runtime's thread pool."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+
+import llvmlite.binding as llvm
+import numpy as np
+from graphc_llvm.gemm import SCRATCH_BYTES_PER_THREAD, library
+from graphc_llvm.target import Target, initialize
+
+#: One call for all blocks; or block by block from the last, on alternating workers.
+POOLS = {
+    "serial": """
+define i32 @gc_parallel(ptr %rt, ptr %fn, ptr %args, i64 %blocks) {
+  call void %fn(ptr %args, i64 0, i64 %blocks, i64 0)
+  ret i32 0
+}""",
+    "reverse": """
+define i32 @gc_parallel(ptr %rt, ptr %fn, ptr %args, i64 %blocks) {
+entry:
+  br label %head
+head:
+  %end = phi i64 [ %blocks, %entry ], [ %begin, %body ]
+  %more = icmp sgt i64 %end, 0
+  br i1 %more, label %body, label %done
+body:
+  %begin = sub i64 %end, 1
+  %worker = and i64 %end, 1
+  call void %fn(ptr %args, i64 %begin, i64 %end, i64 %worker)
+  br label %head
+done:
+  ret i32 0
+}""",
+    "interrupted": """
+define i32 @gc_parallel(ptr %rt, ptr %fn, ptr %args, i64 %blocks) {
+  ret i32 7
+}""",
+}
+
+REPEAT = """
+declare i32 @NAME(ptr, ptr, ptr)
+define void @repeat(ptr %rt, ptr %desc, ptr %scratch, i64 %times) {
+entry:
+  br label %body
+body:
+  %i = phi i64 [ 0, %entry ], [ %next, %body ]
+  %status = call i32 @NAME(ptr %rt, ptr %desc, ptr %scratch)
+  %next = add i64 %i, 1
+  %more = icmp slt i64 %next, %times
+  br i1 %more, label %body, label %done
+done:
+  ret void
+}"""
+
+
+def machine(target: Target) -> llvm.TargetMachine:
+    initialize()
+    return llvm.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="default"
+    )
+
+
+def compile_object(target: Target, text: str) -> bytes:
+    module = llvm.parse_assembly(text)
+    module.verify()
+    return bytes(machine(target).emit_object(module))
+
+
+_count = iter(range(10**9))
+
+
+@dataclass
+class Gemm:
+    """The compiled library of one target, dtype and pool, callable on numpy arrays."""
+
+    target: Target
+    dtype: str
+    pool: str = "serial"
+
+    def __post_init__(self) -> None:
+        name = "gc_gemm_" + ("f32" if self.dtype == "float32" else "f64")
+        builder = llvm.JITLibraryBuilder().add_current_process()
+        runtime = POOLS[self.pool] + REPEAT.replace("NAME", name)
+        for text in (library(self.target, self.dtype), runtime):
+            builder = builder.add_object_img(compile_object(self.target, text))
+        builder = builder.export_symbol(name).export_symbol("repeat")
+        self._engine = llvm.create_lljit_compiler(machine(self.target))
+        self._library = builder.link(self._engine, f"gemm{next(_count)}")
+        pointer = ctypes.c_void_p
+        entry = ctypes.CFUNCTYPE(ctypes.c_int32, pointer, pointer, pointer)
+        again = ctypes.CFUNCTYPE(None, pointer, pointer, pointer, ctypes.c_int64)
+        self.entry = entry(self._library[name])
+        self.repeat = again(self._library["repeat"])
+        memory = np.empty(2 * SCRATCH_BYTES_PER_THREAD + 64, np.uint8)
+        memory.fill(0xFF)
+        self._memory = memory
+        self.scratch = memory.ctypes.data + -memory.ctypes.data % 64
+
+    def describe(
+        self, c: np.ndarray, a: np.ndarray, b: np.ndarray, accumulate: bool = False
+    ) -> np.ndarray:
+        """The description of c (+)= a @ b, arrays of shape [batch, rows, columns]."""
+
+        def strides(x: np.ndarray) -> list[int]:
+            return [s // x.itemsize for s in x.strides]
+
+        sizes = [c.shape[0], c.shape[1], c.shape[2], a.shape[2]]
+        pointers = [x.ctypes.data for x in (c, a, b)]
+        values = pointers + sizes + strides(a) + strides(b) + strides(c) + [int(accumulate)]
+        return np.array(values, np.int64)
+
+    def __call__(
+        self, c: np.ndarray, a: np.ndarray, b: np.ndarray, accumulate: bool = False
+    ) -> int:
+        description = self.describe(c, a, b, accumulate)
+        status: int = self.entry(1, description.ctypes.data, self.scratch)
+        return status
