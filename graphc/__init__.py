@@ -1,1 +1,153 @@
-"""graphc: a compiler for symbolic computational graphs."""
+"""graphc: a compiler for symbolic computational graphs.
+
+Write a function as a graph of expressions, differentiate it into graphs, look at them,
+and compile forward, backward and update together to native code.
+"""
+
+from graphc import errors as errors
+from graphc import nn as nn
+from graphc.compiler import CompiledFunction as CompiledFunction
+from graphc.compiler import compile as compile
+from graphc.diff.reverse import grad as grad
+from graphc.errors import GraphcError as GraphcError
+from graphc.expr import Expr as Expr
+from graphc.expr import constant as constant
+from graphc.expr import default_dtype as default_dtype
+from graphc.expr import scope as scope
+from graphc.functions.operators import attach as _attach
+from graphc.functions.operators import power as power
+from graphc.functions.statistics import mean as mean
+from graphc.functions.statistics import std as std
+from graphc.functions.statistics import var as var
+from graphc.inspect import draw as draw
+from graphc.inspect import show as show
+from graphc.inspect import to_latex as to_latex
+from graphc.ops.contraction import diagonal as diagonal
+from graphc.ops.contraction import dot as dot
+from graphc.ops.contraction import einsum as einsum
+from graphc.ops.contraction import matmul as matmul
+from graphc.ops.contraction import outer as outer
+from graphc.ops.elementwise import abs as abs
+from graphc.ops.elementwise import acos as acos
+from graphc.ops.elementwise import acosh as acosh
+from graphc.ops.elementwise import add as add
+from graphc.ops.elementwise import asin as asin
+from graphc.ops.elementwise import asinh as asinh
+from graphc.ops.elementwise import atan as atan
+from graphc.ops.elementwise import atan2 as atan2
+from graphc.ops.elementwise import atanh as atanh
+from graphc.ops.elementwise import bitwise_and as bitwise_and
+from graphc.ops.elementwise import bitwise_invert as bitwise_invert
+from graphc.ops.elementwise import bitwise_or as bitwise_or
+from graphc.ops.elementwise import bitwise_xor as bitwise_xor
+from graphc.ops.elementwise import cast as cast
+from graphc.ops.elementwise import ceil as ceil
+from graphc.ops.elementwise import clip as clip
+from graphc.ops.elementwise import copysign as copysign
+from graphc.ops.elementwise import cos as cos
+from graphc.ops.elementwise import cosh as cosh
+from graphc.ops.elementwise import div as divide
+from graphc.ops.elementwise import equal as equal
+from graphc.ops.elementwise import erf as erf
+from graphc.ops.elementwise import erfc as erfc
+from graphc.ops.elementwise import exp as exp
+from graphc.ops.elementwise import exp2 as exp2
+from graphc.ops.elementwise import expm1 as expm1
+from graphc.ops.elementwise import floor as floor
+from graphc.ops.elementwise import floor_divide as floor_divide
+from graphc.ops.elementwise import greater as greater
+from graphc.ops.elementwise import greater_equal as greater_equal
+from graphc.ops.elementwise import hypot as hypot
+from graphc.ops.elementwise import isfinite as isfinite
+from graphc.ops.elementwise import isinf as isinf
+from graphc.ops.elementwise import isnan as isnan
+from graphc.ops.elementwise import left_shift as left_shift
+from graphc.ops.elementwise import less as less
+from graphc.ops.elementwise import less_equal as less_equal
+from graphc.ops.elementwise import log as log
+from graphc.ops.elementwise import log1p as log1p
+from graphc.ops.elementwise import log2 as log2
+from graphc.ops.elementwise import log10 as log10
+from graphc.ops.elementwise import logaddexp as logaddexp
+from graphc.ops.elementwise import logical_and as logical_and
+from graphc.ops.elementwise import logical_not as logical_not
+from graphc.ops.elementwise import logical_or as logical_or
+from graphc.ops.elementwise import logical_xor as logical_xor
+from graphc.ops.elementwise import maximum as maximum
+from graphc.ops.elementwise import minimum as minimum
+from graphc.ops.elementwise import mul as multiply
+from graphc.ops.elementwise import neg as negative
+from graphc.ops.elementwise import nextafter as nextafter
+from graphc.ops.elementwise import not_equal as not_equal
+from graphc.ops.elementwise import positive as positive
+from graphc.ops.elementwise import reciprocal as reciprocal
+from graphc.ops.elementwise import remainder as remainder
+from graphc.ops.elementwise import right_shift as right_shift
+from graphc.ops.elementwise import round as round
+from graphc.ops.elementwise import sigmoid as sigmoid
+from graphc.ops.elementwise import sign as sign
+from graphc.ops.elementwise import signbit as signbit
+from graphc.ops.elementwise import sin as sin
+from graphc.ops.elementwise import sinh as sinh
+from graphc.ops.elementwise import sqrt as sqrt
+from graphc.ops.elementwise import square as square
+from graphc.ops.elementwise import sub as subtract
+from graphc.ops.elementwise import tan as tan
+from graphc.ops.elementwise import tanh as tanh
+from graphc.ops.elementwise import trunc as trunc
+from graphc.ops.elementwise import where as where
+from graphc.ops.indexing import arange as arange
+from graphc.ops.indexing import one_hot as one_hot
+from graphc.ops.indexing import scatter_add as scatter_add
+from graphc.ops.indexing import take as take
+from graphc.ops.indexing import take_along_axis as take_along_axis
+from graphc.ops.leaves import Parameter as Parameter
+from graphc.ops.leaves import iota as iota
+from graphc.ops.leaves import matrix as matrix
+from graphc.ops.leaves import parameter as parameter
+from graphc.ops.leaves import scalar as scalar
+from graphc.ops.leaves import tensor as tensor
+from graphc.ops.leaves import vector as vector
+from graphc.ops.movement import broadcast_to as broadcast_to
+from graphc.ops.movement import concatenate as concatenate
+from graphc.ops.movement import expand_dims as expand_dims
+from graphc.ops.movement import flip as flip
+from graphc.ops.movement import moveaxis as moveaxis
+from graphc.ops.movement import pad as pad
+from graphc.ops.movement import ravel as ravel
+from graphc.ops.movement import reshape as reshape
+from graphc.ops.movement import split as split
+from graphc.ops.movement import squeeze as squeeze
+from graphc.ops.movement import stack as stack
+from graphc.ops.movement import swapaxes as swapaxes
+from graphc.ops.movement import tile as tile
+from graphc.ops.movement import transpose as transpose
+from graphc.ops.reduction import all as all
+from graphc.ops.reduction import any as any
+from graphc.ops.reduction import argmax as argmax
+from graphc.ops.reduction import argmin as argmin
+from graphc.ops.reduction import cumprod as cumprod
+from graphc.ops.reduction import cumsum as cumsum
+from graphc.ops.reduction import logsumexp as logsumexp
+from graphc.ops.reduction import max as max
+from graphc.ops.reduction import min as min
+from graphc.ops.reduction import norm as norm
+from graphc.ops.reduction import prod as prod
+from graphc.ops.reduction import softmax as softmax
+from graphc.ops.reduction import sum as sum
+from graphc.rewrite import cse as cse
+from graphc.types import Dim as Dim
+from graphc.types import DType as DType
+from graphc.types import TensorType as TensorType
+
+# NumPy's and the array API's other spellings.
+arccos, arccosh, arcsin, arcsinh = acos, acosh, asin, asinh
+arctan, arctan2, arctanh = atan, atan2, atanh
+absolute, mod, rint, true_divide = abs, remainder, round, divide
+pow = power
+invert = bitwise_not = bitwise_invert
+permute_dims, concat, amax, amin = transpose, concatenate, max, min
+
+_attach()
+
+__version__ = "0.1.0"

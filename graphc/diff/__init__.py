@@ -1,0 +1,1 @@
+"""Derivatives: every function here takes expressions and returns ordinary expressions."""

@@ -1,0 +1,548 @@
+"""The one node of every graph, and iterative walks over graphs.
+
+An `Expr` is immutable and keeps its identity: two nodes that say the same are still two
+nodes, until the ``cse`` stage merges them. Each node knows the user's line that made it,
+the scope it was made in, and, if a derivative rule or a rewrite made it, the node it
+stems from.
+"""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+
+import numpy as np
+
+from graphc.errors import DTypeError, GraphcError, ShapeError
+from graphc.types import (
+    DTYPES,
+    DType,
+    DTypeLike,
+    Shape,
+    Size,
+    TensorType,
+    TupleType,
+    as_dtype,
+    float32,
+    from_numpy,
+)
+
+if TYPE_CHECKING:
+    from graphc.ops.table import Op
+
+ExprLike: TypeAlias = "Expr | np.ndarray[Any, Any] | np.generic | float | int | bool"
+
+
+# Where a node comes from --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A line of the user's program."""
+
+    file: str
+    line: int
+
+    @property
+    def text(self) -> str:
+        """The line itself, '' if the file is not there."""
+        return linecache.getline(self.file, self.line).strip()
+
+    def __str__(self) -> str:
+        return f"{os.path.basename(self.file)}:{self.line}"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Scope:
+    """A named part of a graph: one use of a function such as ``softmax``, or a user's block."""
+
+    name: str
+    parent: Scope | None
+
+    @property
+    def path(self) -> str:
+        """Names from the outermost scope on, joined by '/'."""
+        return f"{self.parent.path}/{self.name}" if self.parent else self.name
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Origin:
+    """Why a node exists, if the user did not write it.
+
+    ``rule`` names the derivative (``d mul/d 0``) or the rewrite that made it, ``stem`` is
+    the node it was made for.
+    """
+
+    rule: str
+    stem: Expr
+
+
+class _Building(threading.local):
+    """What new nodes of this thread are stamped with."""
+
+    scope: Scope | None = None
+    source: Source | None = None
+    origin: Origin | None = None
+
+
+_building = _Building()
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_internal: dict[str, bool] = {}
+_sources: dict[tuple[str, int], Source] = {}
+
+
+def _user_line() -> Source | None:
+    """The innermost line outside this package."""
+    if _building.source is not None:
+        return _building.source
+    frame = sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        internal = _internal.get(file)
+        if internal is None:
+            internal = _internal[file] = file.startswith(_PACKAGE)
+        if not internal:
+            key = (file, frame.f_lineno)
+            found = _sources.get(key)
+            if found is None:
+                found = _sources[key] = Source(*key)
+            return found
+        frame = cast(Any, frame.f_back)
+    return None
+
+
+@contextmanager
+def scope(name: str) -> Iterator[None]:
+    """Nodes made inside belong to the named part; pictures and listings can fold it."""
+    outer = _building.scope
+    _building.scope = Scope(name, outer)
+    try:
+        yield
+    finally:
+        _building.scope = outer
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def scoped(function: F) -> F:
+    """Give every use of a function a scope of its name."""
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        with scope(function.__name__):
+            return function(*args, **kwargs)
+
+    wrapped.__name__ = function.__name__
+    wrapped.__qualname__ = function.__qualname__
+    wrapped.__doc__ = function.__doc__
+    wrapped.__module__ = function.__module__
+    wrapped.__wrapped__ = function  # type: ignore[attr-defined]
+    wrapped.__annotations__ = function.__annotations__
+    return cast(F, wrapped)
+
+
+@contextmanager
+def stemming(rule: str, stem: Expr) -> Iterator[None]:
+    """Nodes made inside are made by ``rule`` for ``stem`` and keep its line and scope."""
+    outer = _building.scope, _building.source, _building.origin
+    _building.scope, _building.source = stem.scope, stem.source
+    _building.origin = Origin(rule, stem)
+    try:
+        yield
+    finally:
+        _building.scope, _building.source, _building.origin = outer
+
+
+# Attributes ---------------------------------------------------------------------------------
+
+
+class Attrs(dict[str, Any]):
+    """The constants of a node (axes, target type...). Hashable; never modified."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(tuple(self.items()))
+
+    def __str__(self) -> str:
+        return ", ".join(f"{k}={v}" for k, v in self.items())
+
+
+_NO_ATTRS = Attrs()
+
+
+class Literal:
+    """The value of a constant: an array that compares by type, shape and bits."""
+
+    __slots__ = ("_key", "array")
+
+    def __init__(self, array: np.ndarray[Any, Any]) -> None:
+        self.array = np.ascontiguousarray(array).reshape(np.shape(array))
+        self.array.setflags(write=False)
+        self._key = (array.dtype.str, array.shape, self.array.tobytes())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Literal) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __str__(self) -> str:
+        if self.array.ndim == 0:
+            return str(self.array[()])
+        return np.array2string(self.array, threshold=6, edgeitems=2).replace("\n", "")
+
+
+# The node -----------------------------------------------------------------------------------
+
+
+class Expr:
+    """A node of a graph: an operation on other nodes, or a leaf.
+
+    Attributes
+    ----------
+    op
+        The operation, a row of the op table.
+    args
+        The operands.
+    attrs
+        Constants of the operation.
+    type
+        Element type and shape, printed ``f32[batch, 784]``.
+    name
+        The user's name, or None.
+    source
+        The user's line that made it.
+    scope
+        The named part of the graph it belongs to.
+    origin
+        The derivative rule or rewrite that made it, and for which node.
+    """
+
+    __slots__ = ("__weakref__", "args", "attrs", "name", "op", "origin", "scope", "source", "type")
+
+    op: Op
+    args: tuple[Expr, ...]
+    attrs: Attrs
+    type: TensorType
+    name: str | None
+    source: Source | None
+    scope: Scope | None
+    origin: Origin | None
+
+    __array_priority__ = 1000
+
+    def __init__(
+        self,
+        op: Op,
+        args: tuple[Expr, ...],
+        attrs: Attrs,
+        type: TensorType,
+        name: str | None = None,
+    ) -> None:
+        put = object.__setattr__
+        put(self, "op", op)
+        put(self, "args", args)
+        put(self, "attrs", attrs)
+        put(self, "type", type)
+        put(self, "name", name)
+        put(self, "source", _user_line())
+        put(self, "scope", _building.scope)
+        put(self, "origin", _building.origin)
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        raise AttributeError(f"an Expr is immutable ({key!r} cannot be set)")
+
+    __delattr__ = __setattr__  # type: ignore[assignment]
+
+    @property
+    def shape(self) -> Shape:
+        return self.type.shape
+
+    @property
+    def dtype(self) -> DType:
+        return self.type.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self.type.rank
+
+    @property
+    def size(self) -> Size:
+        return self.type.size
+
+    def named(self, name: str) -> Expr:
+        """The same value with a name for listings and pictures."""
+        return Expr(self.op, self.args, self.attrs, self.type, name)
+
+    def __repr__(self) -> str:
+        label = f"{self.name}: " if self.name else ""
+        return f"<{label}{self.op.name} {self.type}>"
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __bool__(self) -> bool:
+        raise DTypeError(
+            "a symbolic value has no truth value",
+            where=describe([("value", self)]),
+            hint="use gr.where for a choice, gr.equal for a comparison, `is` for identity",
+        )
+
+    def __float__(self) -> float:
+        raise _not_a_number(self, "float")
+
+    def __int__(self) -> int:
+        raise _not_a_number(self, "int")
+
+    def __index__(self) -> int:
+        raise _not_a_number(self, "an index")
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray[Any, Any]:
+        raise _not_a_number(self, "a NumPy array")
+
+    def __len__(self) -> int:
+        size = self.shape[0] if self.shape else None
+        if not isinstance(size, int):
+            raise DTypeError(f"the length of {self.type} is not a number")
+        return size
+
+    def __iter__(self) -> Iterator[Expr]:
+        return (self[i] for i in range(len(self)))
+
+    if TYPE_CHECKING:
+        # Operators and methods are attached by graphc.functions.operators.
+        T: Expr
+
+        def __add__(self, other: ExprLike) -> Expr: ...
+        def __radd__(self, other: ExprLike) -> Expr: ...
+        def __sub__(self, other: ExprLike) -> Expr: ...
+        def __rsub__(self, other: ExprLike) -> Expr: ...
+        def __mul__(self, other: ExprLike) -> Expr: ...
+        def __rmul__(self, other: ExprLike) -> Expr: ...
+        def __truediv__(self, other: ExprLike) -> Expr: ...
+        def __rtruediv__(self, other: ExprLike) -> Expr: ...
+        def __floordiv__(self, other: ExprLike) -> Expr: ...
+        def __rfloordiv__(self, other: ExprLike) -> Expr: ...
+        def __mod__(self, other: ExprLike) -> Expr: ...
+        def __rmod__(self, other: ExprLike) -> Expr: ...
+        def __pow__(self, other: ExprLike) -> Expr: ...
+        def __rpow__(self, other: ExprLike) -> Expr: ...
+        def __matmul__(self, other: ExprLike) -> Expr: ...
+        def __rmatmul__(self, other: ExprLike) -> Expr: ...
+        def __and__(self, other: ExprLike) -> Expr: ...
+        def __or__(self, other: ExprLike) -> Expr: ...
+        def __xor__(self, other: ExprLike) -> Expr: ...
+        def __lshift__(self, other: ExprLike) -> Expr: ...
+        def __rshift__(self, other: ExprLike) -> Expr: ...
+        def __lt__(self, other: ExprLike) -> Expr: ...
+        def __le__(self, other: ExprLike) -> Expr: ...
+        def __gt__(self, other: ExprLike) -> Expr: ...
+        def __ge__(self, other: ExprLike) -> Expr: ...
+        def __neg__(self) -> Expr: ...
+        def __pos__(self) -> Expr: ...
+        def __abs__(self) -> Expr: ...
+        def __invert__(self) -> Expr: ...
+        def __getitem__(self, key: Any) -> Expr: ...
+        def sum(self, axis: Any = None, keepdims: bool = False) -> Expr: ...
+        def mean(self, axis: Any = None, keepdims: bool = False) -> Expr: ...
+        def max(self, axis: Any = None, keepdims: bool = False) -> Expr: ...
+        def min(self, axis: Any = None, keepdims: bool = False) -> Expr: ...
+        def reshape(self, *shape: Any) -> Expr: ...
+        def transpose(self, *axes: Any) -> Expr: ...
+        def astype(self, dtype: DTypeLike) -> Expr: ...
+
+
+def _not_a_number(x: Expr, what: str) -> DTypeError:
+    return DTypeError(
+        f"a symbolic value cannot be turned into {what}",
+        where=describe([("value", x)]),
+        hint="compile it, f = gr.compile(inputs, value), and call f with arrays",
+    )
+
+
+def describe(operands: Iterable[tuple[str, Expr]]) -> list[str]:
+    """One line for each operand: role, type, source line, name (or operation)."""
+    rows = [
+        (role, str(x.type), str(x.source or ""), x.name or x.op.name) for role, x in operands
+    ]
+    if not rows:
+        return []
+    widths = [max(len(r[i]) for r in rows) for i in range(3)]
+    return ["  ".join(t.ljust(w) for t, w in zip(r, (*widths, 0), strict=True)) for r in rows]
+
+
+def apply(op: Op, args: Sequence[Expr], attrs: Mapping[str, Any] | None = None) -> Expr:
+    """A new node. Errors of the type rule are shown with the operands' types and lines."""
+    args = tuple(args)
+    made = Attrs(attrs) if attrs else _NO_ATTRS
+    try:
+        type = op.infer([a.type for a in args], made)
+    except GraphcError as error:
+        if error.where:
+            raise
+        roles = op.roles or tuple(f"operand {i}" for i in range(len(args)))
+        where = describe(zip(roles, args, strict=False))
+        where += [f"at     {line}" for line in [_user_line()] if line]
+        raise error.__class__(
+            f"{op.name}: {error.summary}", where=where, hint=error.hint
+        ) from None
+    return Expr(op, args, made, type)
+
+
+def rebuild(node: Expr, args: Sequence[Expr]) -> Expr:
+    """The node on other operands, with its line, scope and name kept."""
+    if all(a is b for a, b in zip(node.args, args, strict=True)):
+        return node
+    outer = _building.scope, _building.source, _building.origin
+    _building.scope, _building.source, _building.origin = node.scope, node.source, node.origin
+    try:
+        type = node.op.infer([a.type for a in args], node.attrs)
+        return Expr(node.op, tuple(args), node.attrs, type, node.name)
+    finally:
+        _building.scope, _building.source, _building.origin = outer
+
+
+# Leaves -------------------------------------------------------------------------------------
+
+
+class _Defaults(threading.local):
+    dtype: DType = float32
+
+
+_defaults = _Defaults()
+
+
+class default_dtype:  # noqa: N801 - used as a function
+    """Set the element type of leaves that do not say theirs; float32 at first.
+
+    Holds for this thread from the call on; as a context manager, within the block only.
+    """
+
+    def __init__(self, dtype: DTypeLike) -> None:
+        self._outer = _defaults.dtype
+        _defaults.dtype = as_dtype(dtype)
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        _defaults.dtype = self._outer
+
+
+def current_dtype() -> DType:
+    """The element type of leaves that do not say theirs."""
+    return _defaults.dtype
+
+
+def constant(value: Any, dtype: DTypeLike | None = None) -> Expr:
+    """A constant node from a Python number or anything NumPy makes an array of.
+
+    Python floats take the default element type, Python ints int64, arrays keep theirs.
+    """
+    from graphc.ops.leaves import CONSTANT
+
+    if isinstance(value, Expr):
+        return value
+    if dtype is None and isinstance(value, float):
+        dtype = current_dtype()
+    array = np.asarray(value, None if dtype is None else as_dtype(dtype).numpy)
+    if array.dtype.name not in DTYPES:
+        if array.dtype.kind not in "fiu":
+            raise DTypeError(
+                f"{array.dtype.name} values cannot be a constant",
+                hint=f"element types are {', '.join(DTYPES)}",
+            )
+        array = array.astype(from_numpy(array.dtype).numpy)
+    return apply(CONSTANT, (), {"value": Literal(array)})
+
+
+def as_expr(value: ExprLike) -> Expr:
+    """An Expr, or a constant made of a number or array."""
+    return value if isinstance(value, Expr) else constant(value)
+
+
+def scalar_like(value: float | int | bool, like: Expr) -> Expr:
+    """A constant of rank 0 in another node's element type."""
+    return constant(value, like.dtype)
+
+
+def constant_value(x: Expr) -> np.ndarray[Any, Any] | None:
+    """The array of a constant node, None for every other node."""
+    literal = x.attrs.get("value")
+    return literal.array if isinstance(literal, Literal) else None
+
+
+# Walks --------------------------------------------------------------------------------------
+
+
+def topological(outputs: Iterable[Expr]) -> list[Expr]:
+    """All nodes that the outputs depend on, operands before users, each once."""
+    order: list[Expr] = []
+    seen: set[int] = set()
+    stack: list[Expr] = list(outputs)[::-1]
+    opened: set[int] = set()
+    while stack:
+        node = stack[-1]
+        key = id(node)
+        if key in seen:
+            stack.pop()
+        elif key in opened:
+            stack.pop()
+            seen.add(key)
+            order.append(node)
+        else:
+            opened.add(key)
+            stack.extend(a for a in reversed(node.args) if id(a) not in seen)
+    return order
+
+
+def replace(outputs: Sequence[Expr], step: Callable[[Expr, tuple[Expr, ...]], Expr]) -> list[Expr]:
+    """Rebuild a graph bottom up: ``step(node, new operands)`` gives each new node."""
+    memo: dict[int, Expr] = {}
+    for node in topological(outputs):
+        memo[id(node)] = step(node, tuple(memo[id(a)] for a in node.args))
+    return [memo[id(o)] for o in outputs]
+
+
+def substitute(outputs: Sequence[Expr], mapping: Mapping[Expr, Expr]) -> list[Expr]:
+    """The outputs with some nodes replaced by others."""
+    return replace(outputs, lambda n, args: mapping[n] if n in mapping else rebuild(n, args))
+
+
+__all__ = [
+    "Attrs",
+    "Expr",
+    "ExprLike",
+    "Literal",
+    "Origin",
+    "Scope",
+    "ShapeError",
+    "Source",
+    "TensorType",
+    "TupleType",
+    "apply",
+    "as_expr",
+    "constant",
+    "constant_value",
+    "current_dtype",
+    "default_dtype",
+    "describe",
+    "rebuild",
+    "replace",
+    "scalar_like",
+    "scope",
+    "scoped",
+    "stemming",
+    "substitute",
+    "topological",
+]

@@ -1,0 +1,1 @@
+"""Functions composed of operations, and Python's operators on expressions."""

@@ -1,0 +1,136 @@
+"""Python's operators, methods and NumPy's protocols on Expr."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from graphc.expr import Expr, ExprLike
+from graphc.ops import OPS, contraction, indexing, movement, reduction
+from graphc.ops import elementwise as ew
+from graphc.types import DTypeLike
+
+_BINARY = {
+    "add": ew.add,
+    "sub": ew.sub,
+    "mul": ew.mul,
+    "truediv": ew.div,
+    "floordiv": ew.floor_divide,
+    "mod": ew.remainder,
+    "matmul": contraction.matmul,
+    "and": ew.bitwise_and,
+    "or": ew.bitwise_or,
+    "xor": ew.bitwise_xor,
+    "lshift": ew.left_shift,
+    "rshift": ew.right_shift,
+}
+_COMPARE = {"lt": ew.less, "le": ew.less_equal, "gt": ew.greater, "ge": ew.greater_equal}
+
+
+def _accepts(value: Any) -> bool:
+    return isinstance(value, (Expr, int, float, bool, np.ndarray, np.generic))
+
+
+def _operator(function: Callable[..., Expr], swapped: bool) -> Callable[[Expr, Any], Any]:
+    def method(self: Expr, other: Any) -> Any:
+        if not _accepts(other):
+            return NotImplemented
+        return function(other, self) if swapped else function(self, other)
+
+    return method
+
+
+def power(base: ExprLike, exponent: ExprLike) -> Expr:
+    """``base ** exponent``; squares, roots and reciprocals become their own operations."""
+    if isinstance(base, Expr) and isinstance(exponent, (int, float)) and base.dtype.is_float:
+        special = {2: ew.square, 1: ew.positive, 0.5: ew.sqrt, -1: ew.reciprocal}.get(exponent)
+        if special is not None:
+            return base if special is ew.positive else special(base)
+    return ew.pow(base, exponent)
+
+
+def _reshape(self: Expr, *shape: Any) -> Expr:
+    whole = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+    return movement.reshape(self, whole)
+
+
+def _transpose(self: Expr, *axes: Any) -> Expr:
+    whole = axes[0] if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
+    return movement.transpose(self, whole or None)
+
+
+def _astype(self: Expr, dtype: DTypeLike) -> Expr:
+    return ew.cast(self, dtype)
+
+
+_UFUNCS: dict[np.ufunc, Callable[..., Expr]] = {
+    u: op for op in OPS.values() for u in op.ufuncs
+}
+_UFUNCS.update({np.matmul: contraction.matmul, np.power: power, np.float_power: power})
+
+
+def _array_ufunc(self: Expr, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+    """NumPy's functions of Exprs are Exprs (those that have an operation)."""
+    function = _UFUNCS.get(ufunc)
+    if method == "reduce" and ufunc in _REDUCTIONS and set(kwargs) <= {"axis", "keepdims"}:
+        return _REDUCTIONS[ufunc](*inputs, **{"axis": 0, **kwargs})
+    if function is None or method != "__call__" or kwargs:
+        return NotImplemented
+    return function(*inputs)
+
+
+_REDUCTIONS: dict[np.ufunc, Callable[..., Expr]] = {
+    np.add: reduction.sum,
+    np.multiply: reduction.prod,
+    np.maximum: reduction.max,
+    np.minimum: reduction.min,
+    np.logical_and: reduction.all,
+    np.logical_or: reduction.any,
+}
+
+
+def _array_function(
+    self: Expr, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """``np.sum(x)``, ``np.concatenate``...: the function of that name here."""
+    import graphc
+
+    ours = getattr(graphc, function.__name__, None)
+    if ours is None or not function.__module__.startswith("numpy"):
+        return NotImplemented
+    kwargs = {k: v for k, v in kwargs.items() if v is not np._NoValue}  # type: ignore[attr-defined]
+    return ours(*args, **kwargs)
+
+
+def attach() -> None:
+    """Give `Expr` its operators and methods."""
+    members: dict[str, Any] = {
+        "__pow__": _operator(power, False),
+        "__rpow__": _operator(power, True),
+        "__neg__": lambda self: ew.neg(self),
+        "__pos__": lambda self: ew.positive(self),
+        "__abs__": lambda self: ew.abs(self),
+        "__invert__": lambda self: ew.bitwise_invert(self),
+        "__getitem__": indexing.getitem,
+        "__array_ufunc__": _array_ufunc,
+        "__array_function__": _array_function,
+        "T": property(movement.transpose),
+        "reshape": _reshape,
+        "transpose": _transpose,
+        "astype": _astype,
+    }
+    for name, function in _BINARY.items():
+        members[f"__{name}__"] = _operator(function, False)
+        members[f"__r{name}__"] = _operator(function, True)
+    for name, function in _COMPARE.items():
+        members[f"__{name}__"] = _operator(function, False)
+    for name in ("sum", "prod", "max", "min", "any", "all", "argmax", "argmin", "cumsum"):
+        members[name] = getattr(reduction, name)
+    for name in ("mean", "var", "std"):
+        from graphc.functions import statistics
+
+        members[name] = getattr(statistics, name)
+    for name, member in members.items():
+        setattr(Expr, name, member)

@@ -1,0 +1,333 @@
+"""Reading and adding at positions that are values: gather, scatter_add, and ``x[...]``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import DTypeError, ShapeError
+from graphc.expr import Attrs, Expr, ExprLike, apply, as_expr, scalar_like
+from graphc.ops import elementwise as ew
+from graphc.ops.leaves import iota
+from graphc.ops.movement import Range, broadcast_to, expand_dims, reshape, take_ranges
+from graphc.ops.table import Op
+from graphc.types import (
+    Dim,
+    DTypeLike,
+    Size,
+    TensorType,
+    as_size,
+    broadcast_shapes,
+    float32,
+    int64,
+    normalise_axis,
+    product,
+    same_size,
+)
+
+
+def _check_index(index: TensorType) -> None:
+    if not index.dtype.is_integer:
+        raise DTypeError(f"an index is {index.dtype}, not an integer", hint="cast with .astype")
+
+
+def _gather_type(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
+    x, index = types
+    _check_index(index)
+    axis = attrs["axis"]
+    for a, (s, t) in enumerate(zip(x.shape, index.shape, strict=True)):
+        if a != axis and not same_size(s, t):
+            raise ShapeError(f"sizes {s} and {t} of operand and index differ on axis {a}")
+    return TensorType(x.dtype, index.shape)
+
+
+def _evaluate_gather(x: Any, index: Any, axis: int) -> Any:
+    return np.take_along_axis(x, index, axis)
+
+
+def _gather_vjp(ct: Expr, out: Expr, x: Expr, index: Expr) -> tuple[Expr, None]:
+    axis = out.attrs["axis"]
+    if same_size(index.shape[axis], 1):
+        chosen = ew.equal(iota(x.shape, axis, index.dtype), _wrapped(index, x.shape[axis]))
+        return ew.where(chosen, broadcast_to(ct, x.shape), scalar_like(0, ct)), None
+    return scatter_add(ct, index, axis, x.shape[axis]), None
+
+
+def _wrapped(index: Expr, size: Size) -> Expr:
+    """Positions counted from the start: negative ones count from the end."""
+    return ew.where(ew.less(index, 0), index + size_value(size, index), index)
+
+
+def size_value(size: Size, like: Expr) -> Expr:
+    """A size as a value of rank 0 in an index's element type."""
+    if isinstance(size, int):
+        return scalar_like(size, like)
+    return apply(SIZE, (), {"size": size, "dtype": like.dtype})
+
+
+SIZE = Op(
+    "size",
+    "leaf",
+    lambda types, attrs: TensorType(attrs["dtype"], ()),
+    lambda size, dtype: np.asarray(size, dtype.numpy),
+    doc="A symbolic size as a number.",
+)
+
+GATHER = Op(
+    "gather",
+    "indexing",
+    _gather_type,
+    _evaluate_gather,
+    vjp=_gather_vjp,
+    jvp=lambda tangents, out, x, index: apply(GATHER, (tangents[0], index), out.attrs),
+    roles=("operand", "index"),
+    domain=((-3.0, 3.0), (-3, 3)),
+    cost=1,
+    doc="``out[..., i, ...] = x[..., index[..., i, ...], ...]`` along an axis.",
+)
+
+
+def _scatter_type(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
+    updates, index = types
+    _check_index(index)
+    if updates.shape != index.shape:
+        raise ShapeError(f"shapes {updates.shape} and {index.shape} of values and index differ")
+    axis = attrs["axis"]
+    shape = tuple(attrs["size"] if a == axis else s for a, s in enumerate(updates.shape))
+    return TensorType(updates.dtype, shape)
+
+
+def _evaluate_scatter(updates: Any, index: Any, axis: int, size: Any) -> Any:
+    shape = list(updates.shape)
+    shape[axis] = size
+    out = np.zeros(shape, updates.dtype)
+    if ((index < -size) | (index >= size)).any():
+        raise IndexError("index out of range in scatter_add")
+    where = list(np.indices(index.shape, sparse=True))
+    where[axis] = index
+    np.add.at(out, tuple(where), updates)
+    return out
+
+
+SCATTER_ADD = Op(
+    "scatter_add",
+    "indexing",
+    _scatter_type,
+    _evaluate_scatter,
+    vjp=lambda ct, out, updates, index: (
+        apply(GATHER, (ct, index), {"axis": out.attrs["axis"]}),
+        None,
+    ),
+    jvp=lambda tangents, out, updates, index: apply(SCATTER_ADD, (tangents[0], index), out.attrs),
+    roles=("values", "index"),
+    domain=((-3.0, 3.0), (-3, 3)),
+    cost=1,
+    doc="Zeros, then ``out[..., index[..., i, ...], ...] += values[..., i, ...]``.",
+)
+
+
+def scatter_add(values: ExprLike, index: ExprLike, axis: int, size: int | str | Dim) -> Expr:
+    """Add values into zeros at positions along an axis: the transpose of `take_along_axis`.
+
+    Parameters
+    ----------
+    values, index
+        One shape (they are broadcast together); positions outside ``[-size, size)`` raise
+        `InputError` when the function runs.
+    axis, size
+        The axis that ``index`` points into, and its size in the result.
+    """
+    v, i = as_expr(values), as_expr(index)
+    shape = broadcast_shapes(v.shape, i.shape)
+    attrs = {"axis": normalise_axis(axis, len(shape)), "size": as_size(size)}
+    return apply(SCATTER_ADD, (broadcast_to(v, shape), broadcast_to(i, shape)), attrs)
+
+
+def take_along_axis(x: ExprLike, index: ExprLike, axis: int = -1) -> Expr:
+    """Elements at positions along an axis, as `numpy.take_along_axis`; other axes broadcast.
+
+    Negative positions count from the end. A position outside the axis raises `InputError`
+    when the function runs.
+    """
+    node, i = as_expr(x), as_expr(index)
+    if node.ndim != i.ndim:
+        raise ShapeError(f"take_along_axis: ranks {node.ndim} and {i.ndim} differ")
+    place = normalise_axis(axis, node.ndim)
+    rest = [
+        broadcast_shapes((s,), (t,))[0] if a != place else 1
+        for a, (s, t) in enumerate(zip(node.shape, i.shape, strict=True))
+    ]
+    full = lambda n: tuple(n.shape[a] if a == place else s for a, s in enumerate(rest))  # noqa: E731
+    return apply(
+        GATHER, (broadcast_to(node, full(node)), broadcast_to(i, full(i))), {"axis": place}
+    )
+
+
+def take(x: ExprLike, index: ExprLike, axis: int | None = None) -> Expr:
+    """Whole slices at positions along an axis (of the flat tensor by default), as `numpy.take`."""
+    node, i = as_expr(x), as_expr(index)
+    if axis is None:
+        node, axis = reshape(node, (node.size,)), 0
+    place = normalise_axis(axis, node.ndim)
+    flat = reshape(i, (i.size,))
+    spread = reshape(flat, tuple(i.size if a == place else 1 for a in range(node.ndim)))
+    picked = take_along_axis(node, spread, place)
+    return reshape(picked, (*node.shape[:place], *i.shape, *node.shape[place + 1 :]))
+
+
+def one_hot(labels: ExprLike, size: int | str | Dim, dtype: DTypeLike = float32) -> Expr:
+    """1 at the label's position of a new last axis, 0 elsewhere (all 0 for other labels)."""
+    node, n = as_expr(labels), as_size(size)
+    _check_index(node.type)
+    ramp = iota((*node.shape, n), node.ndim, node.dtype)
+    return ew.cast(ew.equal(ramp, expand_dims(node, -1)), dtype)
+
+
+def arange(
+    start: int | float | str | Dim,
+    stop: int | float | str | Dim | None = None,
+    step: int | float = 1,
+    dtype: DTypeLike | None = None,
+) -> Expr:
+    """Evenly spaced values, as `numpy.arange`; sizes may be symbolic where the step is 1."""
+    if stop is None:
+        start, stop = 0, start
+    numbers = [v for v in (start, stop, step) if isinstance(v, (int, float))]
+    if len(numbers) == 3:
+        array = np.arange(start, stop, step, None)  # type: ignore[arg-type]
+        kind = dtype if dtype is not None else (int64 if array.dtype.kind == "i" else None)
+        n = len(array)
+        whole = all(isinstance(v, int) for v in numbers)
+        if not whole:
+            from graphc.expr import constant
+
+            return constant(array, kind)
+        ramp = iota((n,), 0, kind or int64)
+        return ramp * step + start if (start, step) != (0, 1) else ramp  # type: ignore[operator]
+    if step != 1 or isinstance(start, float) or isinstance(stop, float):
+        raise ShapeError("arange: with symbolic sizes the step is 1 and the ends are sizes")
+    low, high = as_size(start), as_size(stop)
+    ramp = iota((high - low,), 0, dtype or int64)
+    return ramp if same_size(low, 0) else ramp + size_value(low, ramp)
+
+
+# x[key] -----------------------------------------------------------------------------------------
+
+
+def getitem(x: Expr, key: Any) -> Expr:
+    """``x[key]`` with ints, slices, None, Ellipsis and integer arrays, as in NumPy."""
+    items = _expand_key(x, key if isinstance(key, tuple) else (key,))
+    ranges: list[Range] = []
+    arrays: list[tuple[int, Expr]] = []  # axis of the sliced tensor, index
+    shape: list[Size | None] = []  # of the result; None: an axis dropped by an int
+    axis = 0
+    for item in items:
+        if item is None:
+            shape.append(1)
+            continue
+        size = x.shape[axis]
+        if isinstance(item, slice):
+            ranges.append(_range(item, size))
+            shape.append(ranges[-1][1])
+        elif _is_array(item):
+            ranges.append((0, size, 1))
+            arrays.append((len(shape), as_expr(item)))
+            shape.append(size)
+        else:
+            ranges.append((_position(item, size), 1, 1))
+        axis += 1
+    sliced = reshape(take_ranges(x, ranges), [s for s in shape if s is not None])
+    return _take_arrays(sliced, arrays) if arrays else sliced
+
+
+def _is_array(item: Any) -> bool:
+    if isinstance(item, Expr):
+        return True
+    return isinstance(item, (list, np.ndarray)) and np.ndim(item) > 0
+
+
+def _expand_key(x: Expr, key: tuple[Any, ...]) -> list[Any]:
+    """The key with Ellipsis written out, one item for each axis (and None for new ones)."""
+    for item in key:
+        kind = item.dtype if isinstance(item, (Expr, np.ndarray)) else None
+        if isinstance(item, bool) or str(kind) == "bool":
+            raise ShapeError(
+                "the result of a boolean mask has no shape known in advance",
+                hint="use gr.where(mask, x, fill)",
+            )
+    dots = [i for i, item in enumerate(key) if item is Ellipsis]
+    used = sum(item is not None and item is not Ellipsis for item in key)
+    if len(dots) > 1 or used > x.ndim:
+        raise ShapeError(f"{used} indices for a tensor of rank {x.ndim}")
+    fill = [slice(None)] * (x.ndim - used)
+    place = dots[0] if dots else len(key)
+    return [*key[:place], *fill, *key[place + 1 :]]
+
+
+def _position(item: Any, size: Size) -> Size:
+    try:
+        position = int(item.__index__())
+    except AttributeError:
+        raise ShapeError(f"{item!r} is not an index") from None
+    if isinstance(size, int) and not -size <= position < size:
+        raise ShapeError(f"index {position} is out of range for an axis of size {size}")
+    return position if position >= 0 else size + position
+
+
+def _range(item: slice, size: Size) -> Range:
+    if isinstance(size, int) and not isinstance(item.start, Dim) and not isinstance(item.stop, Dim):
+        positions = range(*item.indices(size))
+        return positions.start if len(positions) else 0, len(positions), positions.step
+    step = 1 if item.step is None else int(item.step)
+    if step == 0:
+        raise ShapeError("a slice step cannot be zero")
+    if step > 0:
+        start = _end(item.start, size, 0)
+        length = (_end(item.stop, size, size) - start + (step - 1)) // step
+    else:
+        start = _end(item.start, size, size - 1)
+        length = (start - _end(item.stop, size, -1) + (-step - 1)) // -step
+    return start, length, step
+
+
+def _end(value: Any, size: Size, default: Size) -> Size:
+    if value is None:
+        return default
+    if isinstance(value, Dim):
+        return value
+    return int(value) if value >= 0 else size + int(value)
+
+
+def _take_arrays(x: Expr, arrays: list[tuple[int, Expr]]) -> Expr:
+    """Integer arrays on one or several axes, broadcast together (NumPy's advanced indexing)."""
+    for _, index in arrays:
+        _check_index(index.type)
+    if len(arrays) == 1:
+        return take(x, arrays[0][1], arrays[0][0])
+    axes = [a for a, _ in arrays]
+    adjacent = axes == list(range(axes[0], axes[0] + len(axes)))
+    rest = [a for a in range(x.ndim) if a not in axes]
+    place = axes[0] if adjacent else 0
+    order = [*rest[:place], *axes, *rest[place:]]
+    moved = x.transpose(order) if order != list(range(x.ndim)) else x
+    sizes = [x.shape[a] for a in axes]
+    flat = reshape(
+        moved, (*moved.shape[:place], product(sizes), *moved.shape[place + len(axes) :])
+    )
+    return take(flat, _linear([i for _, i in arrays], sizes), place)
+
+
+def _linear(indices: Sequence[Expr], sizes: Sequence[Size]) -> Expr:
+    """Row-major position; one outside its axis gives a position outside the whole."""
+    position = ew.cast(scalar_like(0, indices[0]), int64)
+    valid: Expr | None = None
+    for raw, size in zip(indices, sizes, strict=True):
+        n = size_value(size, position)
+        index = _wrapped(ew.cast(raw, int64), size)
+        inside = ew.logical_and(ew.greater_equal(index, 0), ew.less(index, n))
+        valid = inside if valid is None else ew.logical_and(valid, inside)
+        position = position * n + index
+    assert valid is not None
+    return ew.where(valid, position, size_value(product(sizes), position))

@@ -1,0 +1,199 @@
+"""A row of meaning for each operation: type rule, NumPy evaluation, derivative, facts.
+
+The table says nothing about how an operation is compiled; each backend has its own row,
+and a test ties both tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from graphc.errors import DTypeError, UnsupportedOpError
+from graphc.expr import Attrs, Expr, ExprLike, apply, as_expr, constant
+from graphc.loops.ir import Guard
+from graphc.types import DType, TensorType, broadcast_shapes, from_numpy
+
+Infer: TypeAlias = "Callable[[Sequence[TensorType], Attrs], TensorType]"
+Evaluate: TypeAlias = "Callable[..., Any]"
+Partial: TypeAlias = "Expr | int"
+Partials: TypeAlias = "Callable[..., tuple[Partial | None, ...]]"
+Pullback: TypeAlias = "Callable[..., tuple[Expr | None, ...]]"
+Pushforward: TypeAlias = "Callable[..., Expr]"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Op:
+    """One operation.
+
+    Attributes
+    ----------
+    name, family
+        ``sin``, ``elementwise``.
+    infer
+        Type rule: operand types and attrs to the result type; raises ShapeError, DTypeError.
+    evaluate
+        The NumPy column: arrays and attrs (as keywords) to an array.
+    partials
+        Elementwise ops: ``partials(out, *args)``, the local derivative for each operand, an
+        Expr or the number 1 or -1; None where the derivative is structurally zero.
+    vjp
+        Structured ops: ``vjp(cotangent, out, *args)``, a cotangent (or None) for each operand.
+    jvp
+        Structured ops: ``jvp(tangents, out, *args)``, the tangent of the result; a tangent is
+        None where it is structurally zero.
+    facts
+        Algebra that rewriting may use: ``commutative``, ``involution``, ``idempotent``,
+        ``movement`` (moves elements without changing them), ``linear``.
+    domain
+        Where tests draw operands from: an interval for each operand.
+    cost
+        Flops for one element (transcendental functions count 8 to 20).
+    guards
+        Conditions on symbolic sizes that the type rule had to assume.
+    """
+
+    name: str
+    family: str
+    infer: Infer
+    evaluate: Evaluate
+    partials: Partials | None = None
+    vjp: Pullback | None = None
+    jvp: Pushforward | None = None
+    facts: frozenset[str] = frozenset()
+    roles: tuple[str, ...] = ()
+    domain: tuple[tuple[float, float], ...] = ()
+    cost: int = 1
+    doc: str = ""
+    guards: Callable[[Sequence[TensorType], Attrs], list[Guard]] | None = None
+    promote: Callable[..., tuple[DType, ...]] | None = None
+    ufuncs: tuple[Any, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.name in OPS:
+            raise ValueError(f"op {self.name!r} is defined twice")
+        OPS[self.name] = self
+        object.__setattr__(self, "__name__", self.name)
+        object.__setattr__(self, "__doc__", self.doc or self.evaluate.__doc__)
+
+    def __call__(self, *args: ExprLike) -> Expr:
+        """Apply an elementwise operation: operands are promoted and broadcast as in NumPy."""
+        if self.promote is None:
+            raise UnsupportedOpError(f"{self.name} is not called directly")
+        if len(args) != len(self.roles):
+            raise TypeError(f"{self.name} takes {len(self.roles)} operands, {len(args)} given")
+        return apply(self, promoted(self, args))
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+
+#: Every operation by name.
+OPS: dict[str, Op] = {}
+
+
+def promoted(op: Op, args: Sequence[ExprLike]) -> list[Expr]:
+    """Operands in the element types that the op computes in. Python numbers are weak."""
+    from graphc.ops.elementwise import cast
+
+    assert op.promote is not None
+    weak = [isinstance(a, (bool, int, float)) and not isinstance(a, np.generic) for a in args]
+    if all(weak):
+        args, weak = [as_expr(a) for a in args], [False] * len(args)
+    lifted = [a if w else as_expr(a) for a, w in zip(args, weak, strict=True)]
+    given = tuple(type(a) if w else a.dtype for a, w in zip(lifted, weak, strict=True))  # type: ignore[union-attr]
+    try:
+        dtypes = _promotion(op, given)
+    except TypeError:
+        shown = ", ".join(g.__name__ if isinstance(g, type) else str(g) for g in given)
+        raise DTypeError(
+            f"{op.name}: not defined for {shown}",
+            where=[f"{x!r}" for x in lifted],
+            hint="cast an operand with .astype",
+        ) from None
+    result = []
+    for a, w, dtype in zip(lifted, weak, dtypes, strict=True):
+        result.append(_weak_constant(a, dtype) if w else cast(a, dtype))  # type: ignore[arg-type]
+    return result
+
+
+@cache
+def _promotion(op: Op, given: tuple[Any, ...]) -> tuple[DType, ...]:
+    assert op.promote is not None
+    return op.promote(*given)
+
+
+def _weak_constant(value: float | int | bool, dtype: DType) -> Expr:
+    if dtype.is_integer:
+        info = np.iinfo(dtype.name)
+        if not info.min <= value <= info.max:
+            raise DTypeError(f"{value} is out of range for {dtype}", hint="cast the other operand")
+    return constant(value, dtype)
+
+
+def _as_numpy(given: Any) -> Any:
+    return given.numpy if isinstance(given, DType) else given
+
+
+def ufunc_promotion(ufunc: np.ufunc) -> Callable[..., tuple[DType, ...]]:
+    """The element types NumPy computes in; its float16 becomes float32."""
+
+    def resolve(*given: Any) -> tuple[DType, ...]:
+        asked = tuple(_as_numpy(g) for g in given)
+        found = ufunc.resolve_dtypes((*asked, *([None] * ufunc.nout)))
+        return tuple(from_numpy(d) for d in found[: ufunc.nin])
+
+    return resolve
+
+
+@cache
+def elementwise_type(ufunc_or_dtype: Any, types: tuple[TensorType, ...]) -> TensorType:
+    """Result type of an elementwise op on operands of its loop types."""
+    shape = broadcast_shapes(*(t.shape for t in types))
+    if isinstance(ufunc_or_dtype, np.ufunc):
+        asked = (*(t.dtype.numpy for t in types), None)
+        try:
+            dtype = from_numpy(ufunc_or_dtype.resolve_dtypes(asked)[-1])
+        except TypeError as error:
+            shown = ", ".join(str(t.dtype) for t in types)
+            raise DTypeError(f"not defined for {shown}") from error
+        return TensorType(dtype, shape)
+    return TensorType(ufunc_or_dtype or types[-1].dtype, shape)
+
+
+def elementwise(
+    name: str,
+    ufunc: np.ufunc,
+    partials: Partials | None,
+    *,
+    evaluate: Evaluate | None = None,
+    result: DType | None = None,
+    roles: tuple[str, ...] = (),
+    facts: Sequence[str] = (),
+    domain: Sequence[tuple[float, float]] = (),
+    cost: int = 1,
+    doc: str = "",
+) -> Op:
+    """An op that NumPy's ``ufunc`` promotes like; ``evaluate`` if it is not that ufunc itself."""
+    roles = roles or {1: ("operand",), 2: ("left", "right")}[ufunc.nin]
+    return Op(
+        name,
+        "elementwise",
+        lambda types, attrs: elementwise_type(result or ufunc, tuple(types)),
+        evaluate or ufunc,
+        partials=partials,
+        facts=frozenset(facts),
+        roles=roles,
+        domain=tuple(domain) or ((-3.0, 3.0),) * ufunc.nin,
+        cost=cost,
+        doc=doc or f"{name}, elementwise, as `numpy.{ufunc.__name__}`.",
+        promote=ufunc_promotion(ufunc),
+        ufuncs=(ufunc,) if evaluate is None else (),
+    )

@@ -1,0 +1,102 @@
+"""The stages from a graph to a loop program: one tuple, each stage named and visible.
+
+``GRAPH_STAGES`` turn a graph into a graph. ``graphc.loops`` then fuses, plans and writes
+loops. Between stages a verifier can check that inputs, types and updates are unchanged.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from graphc.errors import VerificationError
+from graphc.graph import Graph
+from graphc.rewrite.cse import merge
+
+Math = Literal["strict", "default", "fast"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to compile.
+
+    Attributes
+    ----------
+    math
+        ``strict``: exact rewrites only, no fused multiply-add. ``default``: rewrites that may
+        change the sign of a zero or the order of additions, multiply-adds may be fused.
+        ``fast``: as default, denormals may be flushed to zero.
+    verify
+        Check every stage's result.
+    skip
+        Names of stages to leave out (for tests and experiments).
+    """
+
+    math: Math = "default"
+    verify: bool = False
+    skip: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class GraphStage:
+    """One step from a graph to a graph. ``run`` also returns how often each rule fired."""
+
+    name: str
+    run: Callable[[Graph, Options], tuple[Graph, dict[str, int]]]
+    optional: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """What a stage left behind."""
+
+    stage: str
+    graph: Graph
+    seconds: float = 0.0
+    fired: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def nodes(self) -> int:
+        return len(self.graph.nodes())
+
+
+def _cse(graph: Graph, options: Options) -> tuple[Graph, dict[str, int]]:
+    return graph.with_roots(merge(graph.roots)), {}
+
+
+#: From the user's graph to the graph that is turned into loops.
+GRAPH_STAGES: tuple[GraphStage, ...] = (GraphStage("cse", _cse),)
+
+
+def run_stages(
+    graph: Graph, options: Options, stages: Sequence[GraphStage] = GRAPH_STAGES
+) -> list[Snapshot]:
+    """Snapshots of the graph as given and after each stage."""
+    snapshots = [Snapshot("input", graph)]
+    for stage in stages:
+        if stage.optional and stage.name in options.skip:
+            continue
+        start = time.perf_counter()
+        after, fired = stage.run(snapshots[-1].graph, options)
+        seconds = time.perf_counter() - start
+        if options.verify:
+            verify(stage.name, snapshots[-1].graph, after)
+        snapshots.append(Snapshot(stage.name, after, seconds, fired))
+    return snapshots
+
+
+def verify(stage: str, before: Graph, after: Graph) -> None:
+    """Raise VerificationError if a stage changed a type, an input or the form of the graph."""
+    if after.inputs != before.inputs or len(after.roots) != len(before.roots):
+        raise VerificationError(f"stage {stage!r} changed the inputs or the number of outputs")
+    for old, new in zip(before.roots, after.roots, strict=True):
+        if old.type != new.type:
+            raise VerificationError(f"stage {stage!r} changed a type: {old.type} to {new.type}")
+    for node in after.nodes():
+        inferred = node.op.infer([a.type for a in node.args], node.attrs)
+        if inferred != node.type:
+            raise VerificationError(
+                f"stage {stage!r}: {node.op.name} has type {node.type}, its rule says {inferred}"
+            )

@@ -1,0 +1,3 @@
+"""Rewriting of graphs: merging equal nodes, and named rules."""
+
+from graphc.rewrite.cse import cse as cse

@@ -1,0 +1,56 @@
+"""Common-subexpression elimination: equal nodes become one node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, overload
+
+from graphc.expr import Expr, rebuild, topological
+
+Key = tuple[Any, ...]
+
+
+class Interner:
+    """Gives the first node it met for each meaning: op, attributes, operands, type.
+
+    Operands of commutative ops count in either order. Inputs and parameters are themselves.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Key, Expr] = {}
+
+    def intern(self, node: Expr) -> Expr:
+        """The node of this meaning; operands must have been interned before."""
+        if node.op.name in ("input", "parameter"):
+            return node
+        operands = [id(a) for a in node.args]
+        if "commutative" in node.op.facts:
+            operands.sort()
+        key = (node.op, node.attrs, tuple(operands), node.type)
+        return self._known.setdefault(key, node)
+
+
+def merge(roots: Sequence[Expr]) -> list[Expr]:
+    """The roots with equal nodes merged, in one walk."""
+    interner = Interner()
+    memo: dict[Expr, Expr] = {}
+    for node in topological(roots):
+        memo[node] = interner.intern(rebuild(node, [memo[a] for a in node.args]))
+    return [memo[r] for r in roots]
+
+
+@overload
+def cse(exprs: Expr) -> Expr: ...
+@overload
+def cse(exprs: Sequence[Expr]) -> list[Expr]: ...
+
+
+def cse(exprs: Expr | Sequence[Expr]) -> Expr | list[Expr]:
+    """The graph with equal nodes merged: one Expr or a list, as given.
+
+    Two nodes are equal if they apply the same operation with the same constants to equal
+    operands (in any order where it is commutative). Constants are equal if their bits are.
+    """
+    if isinstance(exprs, Expr):
+        return merge([exprs])[0]
+    return merge(exprs)
