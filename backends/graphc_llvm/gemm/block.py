@@ -5,7 +5,7 @@ from __future__ import annotations
 from graphc_llvm.emit import Module, Value
 from graphc_llvm.gemm.code import Code
 from graphc_llvm.gemm.micro import KERNEL_PARAMS, kernel
-from graphc_llvm.gemm.pack import pack_a, pack_b, unpack_tile
+from graphc_llvm.gemm.pack import pack_a, pack_b
 from graphc_llvm.gemm.tiling import Tiling
 
 #: What the entry hands to the blocks, one 8-byte slot each. Strides are in bytes.
@@ -15,9 +15,13 @@ SLOTS = (
     *("a_bs", "a_rs", "a_cs", "b_bs", "b_rs", "b_cs", "c_bs", "c_rs", "c_cs"),
     *("accumulate", "scratch", "k_step", "k_total", "depth"),
     *("m_block", "n_block", "m_blocks", "n_blocks", "group", "units", "pack_a", "pack_b"),
+    *("unit", "by_dots"),
 )
+_POINTERS = ("a", "b", "c", "scratch", "unit")
 
 BLOCK_PARAMS = (("ptr", "args"), ("i64", "begin"), ("i64", "end"), ("i64", "worker"))
+
+UNIT_PARAMS = (("ptr", "args"), ("i64", "batch"), ("i64", "i"), ("i64", "j"), ("ptr", "scratch"))
 
 
 class Slots:
@@ -30,20 +34,19 @@ class Slots:
         return self.f.offset(self.base, str(8 * SLOTS.index(name)))
 
     def __getitem__(self, name: str) -> Value:
-        type = "ptr" if name in ("a", "b", "c", "scratch") else "i64"
+        type = "ptr" if name in _POINTERS else "i64"
         return self.f.load(type, self.at(name))
 
     def __setitem__(self, name: str, value: Value) -> None:
-        type = "ptr" if name in ("a", "b", "c", "scratch") else "i64"
+        type = "ptr" if name in _POINTERS else "i64"
         self.f.store(type, value, self.at(name))
 
 
 def block_function(module: Module, t: Tiling, scratch_bytes: int) -> str:
     """The function that runs blocks [begin, end) of units; its symbol."""
-    unit = _unit(module, t)
     f = Code(module, f"gemm_blocks_{t.suffix}", "void", BLOCK_PARAMS, internal=True)
     s = Slots(f)
-    group, n_blocks, m_blocks = s["group"], s["n_blocks"], s["m_blocks"]
+    unit, group, n_blocks, m_blocks = s["unit"], s["group"], s["n_blocks"], s["m_blocks"]
     per_batch = f.mul(n_blocks, m_blocks)
     scratch = f.at(s["scratch"], ("%worker", str(scratch_bytes)))
     end = f.min(f.mul("%end", group), s["units"])
@@ -52,17 +55,16 @@ def block_function(module: Module, t: Tiling, scratch_bytes: int) -> str:
         rest = f.sub(u.index, f.mul(batch, per_batch))
         i = f.div(rest, n_blocks)
         j = f.sub(rest, f.mul(i, n_blocks))
-        f.do(f"call void @{unit}(ptr %args, i64 {batch}, i64 {i}, i64 {j}, ptr {scratch})")
+        f.do(f"call void {unit}(ptr %args, i64 {batch}, i64 {i}, i64 {j}, ptr {scratch})")
     f.do("ret void")
     f.finish()
     return f.name
 
 
-def _unit(module: Module, t: Tiling) -> str:
+def gemm_unit(module: Module, t: Tiling, unpack: str) -> str:
     """One unit: for each block of k, pack B, then run over the tiles."""
-    pack, sweep = pack_b(module, t), _sweep(module, t)
-    params = [("ptr", "args"), ("i64", "batch"), ("i64", "i"), ("i64", "j"), ("ptr", "scratch")]
-    f = Code(module, f"gemm_unit_{t.suffix}", "void", params, internal=True)
+    pack, sweep = pack_b(module, t), _sweep(module, t, unpack)
+    f = Code(module, f"gemm_unit_{t.suffix}", "void", UNIT_PARAMS, internal=True)
     s = Slots(f)
     m_block, n_block, depth = s["m_block"], s["n_block"], s["depth"]
     row, column = f.mul("%i", m_block), f.mul("%j", n_block)
@@ -145,9 +147,9 @@ _SWEEP = (
 )
 
 
-def _sweep(module: Module, t: Tiling) -> str:
+def _sweep(module: Module, t: Tiling, unpack: str) -> str:
     """All tiles of C[m,n] for one block of k: a row of tiles shares its rows of A."""
-    table, pack, panels = _kernel_table(module, t), pack_a(module, t), _panels(module, t)
+    table, pack, panels = _kernel_table(module, t), pack_a(module, t), _panels(module, t, unpack)
     f = Code(module, f"gemm_sweep_{t.suffix}", "void", _SWEEP, internal=True)
     s = Slots(f)
     a_rs, a_cs, c_rs, packs = s["a_rs"], s["a_cs"], s["c_rs"], s["pack_a"]
@@ -210,9 +212,8 @@ _PANELS = (
 )
 
 
-def _panels(module: Module, t: Tiling) -> str:
+def _panels(module: Module, t: Tiling, unpack: str) -> str:
     """One row of tiles: run the kernel of each panel of B."""
-    unpack = unpack_tile(module, t)
     f = Code(module, f"gemm_panels_{t.suffix}", "void", _PANELS, internal=True)
     s = Slots(f)
     b_rs, b_cs, c_rs, c_cs, packs = (s[x] for x in ("b_rs", "b_cs", "c_rs", "c_cs", "pack_b"))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from graphc_llvm.emit import Module, Value
-from graphc_llvm.gemm.block import SLOTS, Slots, block_function
+from graphc_llvm.gemm.block import SLOTS, Slots, block_function, gemm_unit
 from graphc_llvm.gemm.code import Code
+from graphc_llvm.gemm.gemv import gemv_unit
+from graphc_llvm.gemm.pack import unpack_tile
 from graphc_llvm.gemm.tiling import SCRATCH_BYTES_PER_THREAD, Tiling
 
 #: The caller's description of a problem, one 8-byte slot each; strides in elements.
@@ -16,39 +18,41 @@ _SERIAL = 20_000
 
 def entry(module: Module, t: Tiling) -> str:
     """``i32 gc_gemm_<suffix>(rt, desc, scratch)``; its symbol."""
-    blocks = block_function(module, t, SCRATCH_BYTES_PER_THREAD)
+    unpack = unpack_tile(module, t)
+    gemm, gemv = gemm_unit(module, t, unpack), gemv_unit(module, t, unpack)
+    cut, run, split = _cut(module, t, gemm, gemv), _run(module, t), _split(module, t, unpack)
     params = [("ptr", "rt"), ("ptr", "desc"), ("ptr", "scratch")]
     f = Code(module, f"gc_gemm_{t.suffix}", "i32", params)
     f.do(f"%args = alloca [{len(SLOTS)} x i64], align 8")
     s = Slots(f)
     _normalise(f, t, s)
-    work = f.mul(f.mul(s["m"], s["n"]), s["k"])
-    with f.guard(f.compare("slt", _smallest(f, s), "1"), "i32 0"):
+    area = f.mul(s["m"], s["n"])
+    with f.guard(f.compare("slt", f.min(f.min(s["m"], s["n"]), s["batch"]), "1"), "i32 0"):
         pass
-    _cut(f, t, s, work)
-    count = f.ceil_div(s["units"], s["group"])
-    serial = f.both(
-        f.compare("slt", f.mul(work, s["batch"]), str(_SERIAL)), f.compare("eq", count, "1")
-    )
-    serial = f.either(serial, f.op("icmp eq ptr %rt, null"))
-    with f.guard(serial, "i32 0"):
-        f.do(f"call void @{blocks}(ptr %args, i64 0, i64 {count}, i64 0)")
-    values = (("ptr", "%rt"), ("ptr", f"@{blocks}"), ("ptr", "%args"), ("i64", count))
-    f.do(f"ret i32 {f.call('i32', 'gc_parallel', *values)}")
+    # A small result of a long sum has too few parts for the threads: split the sum.
+    long = f.both(f.compare("sge", s["k"], "4096"), f.compare("eq", s["batch"], "1"))
+    small = f.compare("sle", area, str(t.partials // 4))
+    work = f.mul(area, s["k"])
+    long = f.both(f.both(long, small), f.compare("sge", work, str(_SMALL)))
+    chunks = f.min(f.min(f.op(f"lshr i64 {work}, 17"), "32"), f.op(f"lshr i64 {s['k']}, 10"))
+    then, otherwise = f.fresh("split"), f.fresh("whole")
+    f.branch_if(long, then, otherwise)
+    f.label(then)
+    f.do(f"ret i32 {f.call('i32', split, ('ptr', '%rt'), ('ptr', '%args'), ('i64', chunks))}")
+    f.label(otherwise)
+    f.do(f"call void @{cut}(ptr %args)")
+    f.do(f"ret i32 {f.call('i32', run, ('ptr', '%rt'), ('ptr', '%args'))}")
     f.finish()
     return f.name
 
 
-def _smallest(f: Code, s: Slots) -> Value:
-    return f.min(f.min(s["batch"], s["m"]), s["n"])
-
-
 def _normalise(f: Code, t: Tiling, s: Slots) -> None:
-    """Fill the problem's slots, transposed if C's rows are not contiguous but its columns are."""
+    """Fill the problem's slots, transposed if that makes rows of C contiguous or m = 1."""
     d = {name: f.load("ptr" if name in "abc" else "i64", f.offset("%desc", str(8 * i)))
          for i, name in enumerate(DESCRIPTION)}  # fmt: skip
-    by_column = f.compare("eq", d["c_rs"], "1")
-    swap = f.both(by_column, f.compare("ne", d["c_cs"], "1"))
+    by_column = f.both(f.compare("eq", d["c_rs"], "1"), f.compare("ne", d["c_cs"], "1"))
+    swap = f.either(by_column, f.compare("eq", d["n"], "1"))
+    swap = f.both(swap, f.compare("ne", d["m"], "1"))
     for x, y in (("m", "n"), ("c_rs", "c_cs"), ("a", "b"), ("a_bs", "b_bs"),
                  ("a_rs", "b_cs"), ("a_cs", "b_rs")):  # fmt: skip
         type = "ptr" if x == "a" else "i64"
@@ -60,32 +64,116 @@ def _normalise(f: Code, t: Tiling, s: Slots) -> None:
     s["k_step"], s["k_total"] = "0", d["k"]
 
 
-def _cut(f: Code, t: Tiling, s: Slots, work: Value) -> None:
-    """Choose blocks by the sizes alone, so that results do not depend on threads."""
+def _run(module: Module, t: Tiling) -> str:
+    """Run all units, in parallel if that is worth it; the pool's status."""
+    blocks = block_function(module, t, SCRATCH_BYTES_PER_THREAD)
+    f = Code(module, f"gemm_run_{t.suffix}", "i32", [("ptr", "rt"), ("ptr", "args")],
+             internal=True)  # fmt: skip
+    s = Slots(f)
+    units, group = s["units"], s["group"]
+    one = f.compare("sle", units, group)
+    serial = f.either(one, f.op("icmp eq ptr %rt, null"))
+    with f.guard(serial, "i32 0"):
+        f.do(f"call void @{blocks}(ptr %args, i64 0, i64 {units}, i64 0)")
+    count = f.ceil_div(units, group)
+    values = (("ptr", "%rt"), ("ptr", f"@{blocks}"), ("ptr", "%args"), ("i64", count))
+    f.do(f"ret i32 {f.call('i32', 'gc_parallel', *values)}")
+    f.finish()
+    return f.name
+
+
+def _split(module: Module, t: Tiling, unpack: str) -> str:
+    """Cut k into at most ``chunks`` parts that make a batch, then add up their results."""
+    params = [("ptr", "rt"), ("ptr", "args"), ("i64", "chunks")]
+    f = Code(module, f"gemm_split_{t.suffix}", "i32", params, internal=True)
+    s = Slots(f)
+    c, c_rs, c_cs, accumulate = s["c"], s["c_rs"], s["c_cs"], s["accumulate"]
     m, n, k = s["m"], s["n"], s["k"]
+    area = f.op(f"and i64 {f.add(f.mul(m, n), str(t.lanes - 1))}, {-t.lanes}")
+    chunks = f.min("%chunks", f.div(str(t.partials), area))
+    part = f.op(f"and i64 {f.add(f.ceil_div(k, chunks), '63')}, -64")
+    chunks = f.ceil_div(k, part)
+    partials = f.offset(s["scratch"], str(t.partials_offset))
+    item = str(t.itemsize)
+    bytes = f.mul(area, item)
+    n_bytes = f.mul(n, item)
+    s["c"], s["c_bs"], s["c_rs"], s["c_cs"] = partials, bytes, n_bytes, item
+    s["accumulate"], s["batch"], s["k"], s["k_step"] = "0", chunks, part, part
+    s["a_bs"], s["b_bs"] = f.mul(part, s["a_cs"]), f.mul(part, s["b_rs"])
+    f.do(f"call void @gemm_cut_{t.suffix}(ptr %args)")
+    status = f.call("i32", f"gemm_run_{t.suffix}", ("ptr", "%rt"), ("ptr", "%args"))
+    with f.guard(f.op(f"icmp ne i32 {status}, 0"), f"i32 {status}"):
+        pass
+    with f.loop("1", chunks) as p, f.loop("0", bytes, str(t.target.vector_bytes)) as e:
+        total = f.offset(partials, e.index)
+        x = f.load(t.vector, total, t.itemsize)
+        y = f.load(t.vector, f.at(total, (p.index, bytes)), t.itemsize)
+        f.store(t.vector, f.op(f"fadd {t.vector} {x}, {y}"), total, t.itemsize)
+    f.do(
+        f"call void @{unpack}(ptr {c}, i64 {c_rs}, i64 {c_cs}, ptr {partials}, i64 {n_bytes}, "
+        f"i64 {m}, i64 {n}, i64 {accumulate})"
+    )
+    f.do("ret i32 0")
+    f.finish()
+    return f.name
+
+
+def _cut(module: Module, t: Tiling, gemm: str, gemv: str) -> str:
+    """Choose blocks by the sizes alone, so that results do not depend on threads."""
+    f = Code(module, f"gemm_cut_{t.suffix}", "void", [("ptr", "args")], internal=True)
+    s = Slots(f)
+    m, n, k = s["m"], s["n"], s["k"]
+    work = f.mul(f.mul(m, n), k)
     s["m_block"], s["n_block"] = m, n
     s["m_blocks"] = s["n_blocks"] = s["group"] = "1"
     s["units"] = s["batch"]
     s["depth"] = str(t.depth)
-    small = f.both(
-        f.compare("slt", work, str(_SMALL)), f.compare("sle", n, str(t.columns))
-    )
+    is_gemv = _choose_unit(f, t, s, gemm, gemv)
     with f.when(f.compare("sgt", k, str(t.depth))):
         s["depth"] = f.ceil_div(k, f.ceil_div(k, str(t.depth)))
-    with f.when(f.negate(small)):
-        _cut_large(f, t, s, work)
-    unit = f.mul(f.mul(s["m_block"], s["n_block"]), f.max(k, "1"))
-    with f.when(f.both(f.compare("ne", s["batch"], "1"), f.compare("slt", unit, str(_SMALL)))):
+    small = f.both(f.compare("slt", work, str(_SMALL)), f.compare("sle", n, str(t.columns)))
+    large = f.negate(small)
+    with f.when(f.both(large, is_gemv)):
+        _cut_vector(f, t, s, work)
+    with f.when(f.both(large, f.negate(is_gemv))):
+        _cut_matrix(f, t, s, work)
+    s["units"] = f.mul(s["batch"], f.mul(s["n_blocks"], s["m_blocks"]))
+    m_block, n_block = s["m_block"], s["n_block"]
+    unit = f.mul(f.mul(m_block, n_block), f.max(k, "1"))
+    with f.when(f.compare("slt", unit, str(_SMALL))):
         s["group"] = f.ceil_div(str(_SMALL), unit)
-    width = t.vectors * t.lanes
     strided = f.compare("ne", s["b_cs"], str(t.itemsize))
-    reused = f.compare("sge", s["m_block"], "48")
+    reused = f.compare("sge", m_block, "48")
     s["pack_b"] = f.op(f"zext i1 {f.either(strided, reused)} to i64")
-    wide = f.compare("sge", s["n_block"], str(4 * width))
+    wide = f.compare("sge", n_block, str(4 * t.vectors * t.lanes))
     s["pack_a"] = f.op(f"zext i1 {wide} to i64")
+    f.do("ret void")
+    f.finish()
+    return f.name
 
 
-def _cut_large(f: Code, t: Tiling, s: Slots, work: Value) -> None:
+def _choose_unit(f: Code, t: Tiling, s: Slots, gemm: str, gemv: str) -> Value:
+    """Set the unit's function; whether it is the one for products with a vector."""
+    item = str(t.itemsize)
+    along_n, along_k = f.compare("eq", s["b_cs"], item), f.compare("eq", s["b_rs"], item)
+    single = f.compare("eq", s["n"], "1")
+    dots = f.both(along_k, f.either(single, f.negate(along_n)))
+    s["by_dots"] = f.op(f"zext i1 {dots} to i64")
+    is_gemv = f.both(f.compare("eq", s["m"], "1"), f.either(along_n, along_k))
+    s["unit"] = f.select(is_gemv, f"@{gemv}", f"@{gemm}", "ptr")
+    return is_gemv
+
+
+def _cut_vector(f: Code, t: Tiling, s: Slots, work: Value) -> None:
+    """Units of 2^18 multiply-adds, at least 256 and at most 2048 columns."""
+    n = s["n"]
+    blocks = f.ceil_div(work, str(_SMALL))
+    n_block = f.min(f.max(f.ceil_div(n, blocks), "256"), "2048")
+    n_block = f.op(f"and i64 {f.add(n_block, '63')}, -64")
+    s["n_block"], s["n_blocks"] = n_block, f.ceil_div(n, n_block)
+
+
+def _cut_matrix(f: Code, t: Tiling, s: Slots, work: Value) -> None:
     """About one unit per 2^20 multiply-adds, at most 16 but none above 2^27."""
     width = str(t.vectors * t.lanes)
     m, n = s["m"], s["n"]
@@ -103,4 +191,3 @@ def _cut_large(f: Code, t: Tiling, s: Slots, work: Value) -> None:
     m_block = f.mul(f.ceil_div(f.ceil_div(m, str(t.rows)), m_blocks), str(t.rows))
     s["n_block"], s["m_block"] = n_block, m_block
     s["n_blocks"], s["m_blocks"] = f.ceil_div(n, n_block), f.ceil_div(m, m_block)
-    s["units"] = f.mul(s["batch"], f.mul(s["n_blocks"], s["m_blocks"]))

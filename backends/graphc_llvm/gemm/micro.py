@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 from graphc_llvm.emit import Module, Value
 from graphc_llvm.gemm.code import Code
 from graphc_llvm.gemm.tiling import Tiling
@@ -85,8 +87,8 @@ def kernel(module: Module, t: Tiling, rows: int, vectors: int) -> str:
     masks = [""] * vectors
     if t.masked:
         masks[-1] = mask_below(f, t, f.sub("%n", str((vectors - 1) * t.lanes)))
-    acc = _initial(f, t, c, masks)
-    carried = [*((t.vector, x) for x in acc), ("i64", "0"), ("ptr", "%b")]
+    zeros = [(t.vector, "zeroinitializer")] * (rows * vectors)
+    carried = [*zeros, ("i64", "0"), ("ptr", "%b")]
     with f.loop("0", "%k", carried=carried) as k:
         *acc, step, row = k.values
         b = [load_vector(f, t, _vector_at(f, t, row, j), masks[j]) for j in range(vectors)]
@@ -95,9 +97,15 @@ def kernel(module: Module, t: Tiling, rows: int, vectors: int) -> str:
             for j in range(vectors):
                 acc[i * vectors + j] = fma(f, t, x, b[j], acc[i * vectors + j])
         k.next = [*acc, f.add(step, "%a_cs"), f.offset(row, "%b_rs")]
-    for n, x in enumerate(k.values[: rows * vectors]):
-        i, j = divmod(n, vectors)
-        store_vector(f, t, x, _vector_at(f, t, c[i], j), masks[j])
+    tile = [
+        (_vector_at(f, t, row, j), mask, acc)
+        for (row, (j, mask)), acc in zip(
+            product(c, enumerate(masks)), k.values[: rows * vectors], strict=True
+        )
+    ]
+    # All of C is read before any is written: rows may repeat.
+    for where, mask, x in _accumulated(f, t, tile):
+        store_vector(f, t, x, where, mask)
     f.do("ret void")
     f.finish()
     return f.name
@@ -107,18 +115,25 @@ def _vector_at(f: Code, t: Tiling, row: Value, j: int) -> Value:
     return f.offset(row, str(j * t.target.vector_bytes)) if j else row
 
 
-def _initial(f: Code, t: Tiling, c: list[Value], masks: list[Value]) -> list[Value]:
-    """The tile of C if it is accumulated to, else zeros."""
-    before, load, start = f.block, f.fresh("load"), f.fresh("start")
-    f.branch_if(f.compare("ne", "%accumulate", "0"), load, start)
-    f.label(load)
-    tile = [
-        load_vector(f, t, _vector_at(f, t, row, j), mask)
-        for row in c
-        for j, mask in enumerate(masks)
+Placed = tuple[Value, Value, Value]
+"""Where a vector of C is, its mask, and its value."""
+
+
+def _accumulated(f: Code, t: Tiling, tile: list[Placed]) -> list[Placed]:
+    """The tile, plus what C holds if ``%accumulate``.
+
+    Adding a block of k to C when it is complete, instead of starting from C, is one
+    level of pairwise summation.
+    """
+    before, add, store = f.block, f.fresh("add"), f.fresh("store")
+    f.branch_if(f.compare("ne", "%accumulate", "0"), add, store)
+    f.label(add)
+    totals = [
+        f.op(f"fadd {t.vector} {x}, {load_vector(f, t, where, mask)}") for where, mask, x in tile
     ]
-    f.branch(start)
-    f.label(start)
+    f.branch(store)
+    f.label(store)
     return [
-        f.op(f"phi {t.vector} [ zeroinitializer, %{before} ], [ {x}, %{load} ]") for x in tile
+        (where, mask, f.op(f"phi {t.vector} [ {x}, %{before} ], [ {total}, %{add} ]"))
+        for (where, mask, x), total in zip(tile, totals, strict=True)
     ]

@@ -1,0 +1,108 @@
+"""Speed of the contraction kernels beside numpy's BLAS and, if importable, torch's.
+
+One thread, thread CPU time, best of many; own kernels and peers alternate. Peers are
+called through their Python interfaces: at small sizes that overhead is part of their figure.
+
+Run as ``python tests/bench/bench_gemm.py [float32|float64] [level] [name filter]``.
+"""
+
+from __future__ import annotations
+
+import os
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = "1"
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "backend"))
+
+import numpy as np
+from gemm_jit import Gemm
+from graphc_llvm.target import host
+
+try:
+    import torch
+except ImportError:
+    torch = None
+
+Case = tuple[str, int, int, int, str]
+
+
+def cases() -> Iterator[Case]:
+    """Name, m, n, k and kind: N or T for each operand, T if stored transposed."""
+    for batch in (1, 8, 32, 128, 1024):
+        yield f"forward B={batch}", batch, 500, 784, "NN"
+        yield f"weights B={batch}", 784, 500, batch, "TN"
+        yield f"inputs B={batch}", batch, 500, 500, "NT"
+        yield f"out forward B={batch}", batch, 10, 500, "NN"
+        yield f"out weights B={batch}", 500, 10, batch, "TN"
+        yield f"out inputs B={batch}", batch, 500, 10, "NT"
+    for size in (8, 16, 32, 64, 100, 128, 256, 512, 1024, 2048):
+        for kind in ("NN", "TN", "NT") if size >= 64 else ("NN",):
+            yield f"square {size}", size, size, size, kind
+    for n in (500, 2000):
+        for kind in ("NN", "TN"):
+            yield f"matvec {n}", n, 1, n, kind
+    yield "X w", 100_000, 1, 100, "NN"
+    yield "X^T r", 100, 1, 100_000, "TN"
+    yield "X^T R", 100, 10, 100_000, "TN"
+    yield "dot", 1, 1, 1_000_000, "NN"
+
+
+def operand(rng: np.random.Generator, rows: int, columns: int, kind: str, dtype: str) -> np.ndarray:
+    shape = (rows, columns) if kind == "N" else (columns, rows)
+    x = rng.standard_normal(shape).astype(dtype)
+    return x if kind == "N" else x.T
+
+
+def best(run: Callable[[int], object], flops: float) -> Callable[[], float]:
+    """A function that measures GF/s once, repeating ``run`` for about 5 ms."""
+    run(1)
+    start = time.thread_time()
+    run(3)
+    times = max(1, int(3 * 5e-3 / (time.thread_time() - start + 1e-6)))
+
+    def measure() -> float:
+        start = time.thread_time()
+        run(times)
+        return flops * times / max(time.thread_time() - start, 1e-9) / 1e9
+
+    return measure
+
+
+def looped(call: Callable[[], object]) -> Callable[[int], object]:
+    def run(times: int) -> None:
+        for _ in range(times):
+            call()
+
+    return run
+
+
+def main(dtype: str = "float32", level: str = "native", only: str = "") -> None:
+    gemm = Gemm(host(level), dtype)
+    rng = np.random.default_rng(0)
+    print(f"{'':22}{'m':>7}{'n':>6}{'k':>8}     {'own':>7}{'numpy':>7}{'torch':>7}  GF/s")
+    for name, m, n, k, kind in cases():
+        if only not in name:
+            continue
+        a, b = operand(rng, m, k, kind[0], dtype), operand(rng, k, n, kind[1], dtype)
+        c = np.empty((m, n), dtype)
+        desc = gemm.describe(c[None], a[None], b[None])
+        where, flops = desc.ctypes.data, 2.0 * m * n * k
+        runs = [best(lambda times: gemm.repeat(1, where, gemm.scratch, times), flops)]
+        out = np.empty((m, n), dtype)
+        runs.append(best(looped(lambda: np.matmul(a, b, out=out)), flops))
+        if torch is not None:
+            torch.set_num_threads(1)
+            ta, tb, tc = torch.from_numpy(a), torch.from_numpy(b), torch.from_numpy(out)
+            runs.append(best(looped(lambda: torch.mm(ta, tb, out=tc)), flops))
+        figures = np.max([[run() for run in runs] for _ in range(9)], axis=0)
+        print(f"{name:22}{m:7}{n:6}{k:8} {kind} ", *(f"{x:7.1f}" for x in figures), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
