@@ -1,0 +1,152 @@
+"""From LLVM text to machine code in this process.
+
+One engine serves one target for the life of the process; every module is a library of its
+own in it, which goes away with the `Code` that stands for it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from functools import cache
+
+import llvmlite.binding as llvm
+
+from graphc.errors import CompileError
+from graphc_llvm.target import Target, host, initialize
+
+#: LLVM keeps some 10 kB of each library that it has unloaded, so a linker is replaced after
+#: this many; it goes away with the last of its libraries.
+_LIBRARIES = 256
+
+_provided: dict[str, int] = {}
+
+
+def provide(name: str, address: int) -> None:
+    """Let modules that are loaded from now on call the function at ``address`` by name."""
+    _provided[name] = address
+
+
+class Code:
+    """Loaded machine code, unloaded when the object dies.
+
+    Attributes
+    ----------
+    symbols
+        Addresses of the functions it exports.
+    ir
+        The LLVM text it was compiled from ("" if it was loaded as an object).
+    object
+        The relocatable object file, in the target's native format.
+    """
+
+    def __init__(
+        self, engine: Engine, symbols: dict[str, int], ir: str, obj: bytes, tracker: object
+    ) -> None:
+        self.symbols = symbols
+        self.ir = ir
+        self.object = obj
+        self._engine = engine
+        self._tracker = tracker
+
+    @property
+    def asm(self) -> str:
+        """The machine code as assembly, made anew at each access."""
+        return self._engine.assembly(self.ir)
+
+
+class Engine:
+    """Compiles and loads modules for one target. All methods may be called from any thread."""
+
+    def __init__(self, target: Target) -> None:
+        initialize()
+        self.target = target
+        self._lock = threading.RLock()
+        self._machine = self._create_machine()
+        self._linker = self._create_linker()
+        self._loaded = 0
+
+    def _create_machine(self) -> llvm.TargetMachine:
+        return llvm.Target.from_triple(self.target.triple).create_target_machine(
+            cpu=self.target.cpu,
+            features=self.target.features,
+            opt=2,
+            reloc="pic",
+            codemodel="default",
+        )
+
+    def _create_linker(self) -> llvm.LLJIT:
+        return llvm.create_lljit_compiler(
+            self._create_machine(), use_jit_link=True, suppress_errors=True
+        )
+
+    def compile(self, text: str, verify: bool = False) -> Code:
+        """Generate code for a module without IR passes, and load it.
+
+        Raises
+        ------
+        CompileError
+            If the text is malformed or an external function cannot be found.
+        """
+        with self._lock:
+            module = self._parse(text, verify)
+            functions = list(module.functions)
+            self._check_externals(f.name for f in functions if f.is_declaration)
+            exported = [
+                f.name
+                for f in functions
+                if not f.is_declaration and f.linkage == llvm.Linkage.external
+            ]
+            return self.load(self._machine.emit_object(module), exported, ir=text)
+
+    def load(self, obj: bytes, exported: Iterable[str], ir: str = "") -> Code:
+        """Load an object file made by `compile`, now or in another process."""
+        with self._lock:
+            library = llvm.JITLibraryBuilder().add_object_img(obj).add_current_process()
+            names = list(exported)
+            for name in names:
+                library.export_symbol(name)
+            for name, address in _provided.items():
+                library.import_symbol(name, address)
+            tracker = self._link(library)
+            return Code(self, {name: tracker[name] for name in names}, ir, obj, tracker)
+
+    def _link(self, library: llvm.JITLibraryBuilder) -> llvm.ResourceTracker:
+        self._loaded += 1
+        if self._loaded % _LIBRARIES == 0:
+            self._linker = self._create_linker()
+        try:
+            return library.link(self._linker, f"library{self._loaded}")
+        except RuntimeError as error:
+            raise CompileError(f"machine code could not be loaded: {error}") from error
+
+    def assembly(self, text: str) -> str:
+        """The assembly that a module compiles to."""
+        with self._lock:
+            return str(self._machine.emit_assembly(self._parse(text, False)))
+
+    def _parse(self, text: str, verify: bool) -> llvm.ModuleRef:
+        try:
+            module = llvm.parse_assembly(text)
+            if verify:
+                module.verify()
+        except RuntimeError as error:
+            raise CompileError(f"invalid LLVM text: {error}") from error
+        return module
+
+    def _check_externals(self, names: Iterable[str]) -> None:
+        missing = [
+            n
+            for n in names
+            if not n.startswith("llvm.")
+            and n not in _provided
+            and not llvm.address_of_symbol(n)
+        ]
+        if missing:
+            raise CompileError(f"external functions are missing: {', '.join(sorted(missing))}")
+
+
+@cache
+def engine(target: Target | None = None) -> Engine:
+    """The engine of a target (this machine's if none is given), made once per process."""
+    return Engine(target or host())
