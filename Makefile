@@ -1,0 +1,46 @@
+# Everything runs in .venv, made here from Python >= 3.11.
+PYTHON ?= python3
+JOBS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint types docs wheel bench clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY)  ## train on handwritten digits; pictures, formulas and native code in build/demo
+	$(BIN)/python examples/digits.py
+
+test: $(READY)  ## run the tests
+	$(BIN)/python -m pytest -n $(JOBS)
+
+check: lint types test wheel  ## everything: lint, types, tests with docs and examples, wheel
+
+lint: $(READY)  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)  ## mypy, strict
+	$(BIN)/mypy
+
+docs: $(READY)  ## run the code of README, docs and examples
+	$(BIN)/python -m pytest -q tests/docs
+
+wheel: $(READY)  ## build dist/*.whl and the source archive
+	$(BIN)/python -m hatchling build
+
+bench: $(READY)  ## speed measurements (minutes)
+	@for file in tests/bench/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+clean:  ## remove what was built; .venv stays
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find graphc backends tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "graphc needs Python >= 3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
