@@ -1,0 +1,228 @@
+"""Python's side of a compiled function: its builtin, its memory, its lock."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import InputError, VerificationError
+from graphc.loops.ir import INDEX_ERROR
+from graphc.types import evaluate_size
+from graphc_llvm import layout, runtime
+from graphc_llvm.call import (
+    ADDRESSES,
+    CAPACITY,
+    LOCK,
+    OWNER,
+    PARAMETERS,
+    RELEASE,
+    THREADS,
+    WORKSPACE,
+    Signature,
+)
+from graphc_llvm.jit import Code
+
+_METH_FASTCALL_KEYWORDS = 0x82
+_ALIGNMENT = 64
+#: A call that waits for another one looks this often (s).
+_WAIT = 50e-6
+
+Array = np.ndarray[Any, Any]
+
+
+class IndexOutOfRangeError(InputError, IndexError):
+    """An index that a compiled function was given is out of range."""
+
+
+class _MethodDef(ctypes.Structure):
+    _fields_ = [
+        ("name", ctypes.c_char_p),
+        ("function", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    ]
+
+
+class Entry:
+    """A loaded program with all that its calls need.
+
+    Parameters
+    ----------
+    code
+        The loaded module, made with `emit_entry`.
+    name
+        The program's name in it.
+    parameters
+        The parameter arrays, in the program's order: contiguous, aligned, never reallocated.
+    threads
+        The number of threads of parallel kernels, at least 1.
+    slow
+        Called with the arguments of a call that is not exactly as the native entry wants it.
+        It converts them and uses `run`, or raises.
+
+    Attributes
+    ----------
+    callable
+        The function that users call: a builtin, or ``slow`` where native entries cannot be.
+    """
+
+    callable: Callable[..., Any]
+
+    def __init__(
+        self,
+        code: Code,
+        name: str,
+        signature: Signature,
+        *,
+        slow: Callable[..., Any],
+        parameters: Sequence[Array] = (),
+        threads: int = 1,
+    ) -> None:
+        self.name = name
+        self.signature = signature
+        self.threads = threads
+        self._code = code
+        self._parameters = tuple(parameters)
+        self._queue = threading.Lock()
+        self._workspace: Array | None = None
+        self._state = self._make_state()
+        self._bind()
+        self.callable = self._make_builtin(slow) if layout.matches() else slow
+
+    def _make_state(self) -> Array:
+        ranges = [(p.ctypes.data, p.ctypes.data + p.nbytes) for p in self._parameters]
+        state = np.zeros(PARAMETERS // 8 + 2 * len(ranges), np.int64)
+        state[THREADS // 8] = self.threads
+        if layout.matches():
+            state[ADDRESSES // 8 : PARAMETERS // 8] = layout.addresses()
+        state[PARAMETERS // 8 :] = [edge for pair in ranges for edge in pair]
+        return state
+
+    def _bind(self) -> None:
+        """Python functions for the native ones. They hold the GIL."""
+        word, pointer, flag = ctypes.c_int64, ctypes.c_void_p, ctypes.c_int32
+        native = self._code.symbols
+        library = runtime.load().symbols
+        make = ctypes.PYFUNCTYPE
+        self._need = make(word, pointer, word)(native[f"{self.name}_workspace"])
+        self._call = make(flag, pointer, pointer, pointer, word, word)(native[f"{self.name}_run"])
+        self._try_lock = make(flag, pointer, word)(library["gc_lock"])
+        self._unlock = make(None, pointer)(library["gc_unlock"])
+        self._want = make(None, pointer, flag)(library["gc_want"])
+        self._lock = self._state.ctypes.data + LOCK
+
+    def _make_builtin(self, slow: Callable[..., Any]) -> Callable[..., Any]:
+        address = self._code.symbols[f"{self.name}_call"]
+        method = _MethodDef(self.name.encode(), address, _METH_FASTCALL_KEYWORDS, None)
+        create = ctypes.pythonapi.PyCFunction_NewEx
+        create.restype = ctypes.py_object
+        create.argtypes = [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
+        # The builtin holds this tuple, which holds everything that it points to.
+        held = (self._state, slow, self, method)
+        builtin: Callable[..., Any] = create(ctypes.addressof(method), held, None)
+        return builtin
+
+    def run(
+        self, inputs: Sequence[Array], outputs: Sequence[Array], dims: Sequence[int]
+    ) -> None:
+        """Run the program on arrays that have been prepared: right types and sizes, contiguous.
+
+        ``dims`` are the values of ``signature.symbols``. An input must not overlap an output,
+        nor a parameter that the program writes to.
+
+        Raises
+        ------
+        IndexOutOfRangeError
+            If an index in the inputs is out of range. Parameters are unchanged.
+        KeyboardInterrupt
+            (or what a signal handler raises) if interrupted. Parameters are unchanged.
+        MemoryError
+            If the workspace cannot be had; nothing has been run.
+        """
+        self._verify(inputs, outputs)
+        arrays = [a.ctypes.data for a in (*inputs, *outputs, *self._parameters)]
+        buffers = (ctypes.c_void_p * (len(arrays) + 1))(*arrays)
+        sizes = (ctypes.c_int64 * (len(dims) + 1))(*dims)
+        values = dict(zip(self.signature.symbols, dims, strict=True))
+        release = evaluate_size(self.signature.work, values) > RELEASE
+        with self._memory(self._need(sizes, self.threads)) as workspace:
+            status = self._call(buffers, sizes, workspace, self.threads, release)
+        if status == INDEX_ERROR:
+            raise IndexOutOfRangeError(f"{self.name}: an index is out of range")
+
+    def _verify(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
+        types = (*self.signature.inputs, *self.signature.outputs)
+        for array, (dtype, shape) in zip((*inputs, *outputs), types, strict=True):
+            ready = array.flags.c_contiguous and array.flags.aligned
+            if not ready or array.dtype != dtype.numpy or array.ndim != len(shape):
+                raise VerificationError(f"{self.name}: an array was not prepared for the run")
+
+    # Memory and lock --------------------------------------------------------------------
+
+    @contextmanager
+    def _memory(self, need: int) -> Iterator[int]:
+        """``need`` bytes of workspace, and the lock if the program updates parameters."""
+        if self.signature.updates:
+            self._wait()
+        elif not need or not self._try_lock(self._lock, 0):
+            private = allocate(need, self.name)
+            yield private.ctypes.data
+            return
+        try:
+            if self.signature.updates:
+                self._state[OWNER // 8] = threading.get_ident()
+            yield self._reserve(need)
+        finally:
+            self._state[OWNER // 8] = 0
+            self._unlock(self._lock)
+
+    def _reserve(self, need: int) -> int:
+        """The cached workspace, grown if need be. Only for the holder of the lock."""
+        if need > self._state[CAPACITY // 8]:
+            self._state[CAPACITY // 8] = 0
+            self._workspace = None
+            self._workspace = allocate(need, self.name)
+            self._state[WORKSPACE // 8] = self._workspace.ctypes.data
+            self._state[CAPACITY // 8] = need
+        return int(self._state[WORKSPACE // 8])
+
+    def _wait(self) -> None:
+        """Take the lock. Others may run Python code meanwhile."""
+        if self._state[OWNER // 8] == threading.get_ident():
+            raise RuntimeError(
+                f"{self.name} was called while it runs in the same thread (signal handler?)"
+            )
+        with self._queue:
+            self._want(self._lock, True)
+            try:
+                while not self._try_lock(self._lock, 2):
+                    time.sleep(_WAIT)
+            except BaseException:
+                self._want(self._lock, False)
+                raise
+
+
+def allocate(nbytes: int, name: str) -> Array:
+    """64-byte aligned memory for a program (MemoryError naming the bytes if there is not so much)."""
+    if not 0 <= nbytes <= _physical_memory():
+        raise MemoryError(f"{name} needs {nbytes} bytes of workspace")
+    try:
+        memory = np.empty(nbytes + _ALIGNMENT, np.uint8)
+    except MemoryError as error:
+        raise MemoryError(f"{name} needs {nbytes} bytes of workspace") from error
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + nbytes]
+
+
+def _physical_memory() -> int:
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return sys.maxsize
