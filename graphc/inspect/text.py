@@ -1,0 +1,132 @@
+"""Listings: one line a node, operands before users."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from graphc.expr import Expr
+from graphc.inspect.notation import Phrase, inline, inline_phrase, phrase
+from graphc.inspect.program_text import show_program
+from graphc.inspect.subject import (
+    PROGRAM_STAGES,
+    Compiled,
+    Inspectable,
+    Subject,
+    subject_of,
+)
+from graphc.loops.ir import Program
+
+#: Lines of a listing unless told otherwise.
+LIMIT = 400
+#: Columns wider than this do not push the next column.
+WIDEST = 56
+
+Row = tuple[str, str, str, str, str]
+
+
+def show(
+    given: Inspectable | Program,
+    *,
+    stage: str | None = None,
+    limit: int | None = LIMIT,
+) -> str:
+    """A listing of a graph: name, formula, type, line of the program, ``[scope]``, rule.
+
+    Parameters
+    ----------
+    given
+        An Expr, a list of them, a Graph, a compiled function, or a loop program.
+    stage
+        Of a compiled function: ``"input"``, the name of a graph stage (the last one unless
+        said), or ``"loops"`` for the loop program.
+    limit
+        At most so many lines, from both ends; None for all.
+
+    Raises
+    ------
+    GraphError
+        If there is no such stage.
+    """
+    if isinstance(given, Program):
+        return show_program(given)
+    if isinstance(given, Compiled) and stage in PROGRAM_STAGES and given.program is not None:
+        return show_program(given.program)
+    subject = subject_of(given, stage)
+    names = name_nodes(subject.nodes())
+    listed = [node for node in names if inline(node) is None]
+    lines = _columns([_row(n, names) for n in _kept(listed, limit)])
+    return "\n".join([*_with_gap(lines, len(listed)), *_results(subject, names)])
+
+
+def name_nodes(nodes: Iterable[Expr]) -> dict[Expr, str]:
+    """What each node is called in a text: the user's name, a number, or %1, %2...
+
+    A name that two nodes have is numbered from the second on: ``h``, ``h#2``.
+    """
+    names: dict[Expr, str] = {}
+    used: dict[str, int] = {}
+    count = 0
+    for node in nodes:
+        text = inline(node)
+        if text is None and node.name:
+            used[node.name] = used.get(node.name, 0) + 1
+            again = used[node.name]
+            text = node.name if again == 1 else f"{node.name}#{again}"
+        if text is None:
+            count += 1
+            text = f"%{count}"
+        names[node] = text
+    return names
+
+
+def operand(node: Expr, names: Mapping[Expr, str]) -> Phrase:
+    """A node as an operand in a line."""
+    return inline_phrase(names[node]) if inline(node) is not None else Phrase(names[node])
+
+
+def right_side(node: Expr, names: Mapping[Expr, str]) -> str:
+    """What a line says a node is: a formula of its operands, or the kind of leaf."""
+    if node.op.name in ("input", "parameter"):
+        return node.op.name
+    return phrase(node, [operand(a, names) for a in node.args]).text
+
+
+def _row(node: Expr, names: Mapping[Expr, str]) -> Row:
+    scope = f"[{node.scope.path}]" if node.scope else ""
+    rule = node.origin.rule if node.origin else ""
+    left = f"{names[node]} = {right_side(node, names)}"
+    return left, str(node.type), str(node.source or ""), scope, rule
+
+
+def _kept(nodes: Sequence[Expr], limit: int | None) -> list[Expr]:
+    """All of them, or as many as allowed from both ends."""
+    if limit is None or len(nodes) <= limit:
+        return list(nodes)
+    tail = limit // 2
+    return [*nodes[: limit - tail], *nodes[len(nodes) - tail :]]
+
+
+def _with_gap(lines: list[str], total: int) -> list[str]:
+    missing = total - len(lines)
+    if not missing:
+        return lines
+    middle = len(lines) - len(lines) // 2
+    gap = f"... {missing} nodes left out (limit=None shows all)"
+    return [*lines[:middle], gap, *lines[middle:]]
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    """Rows as aligned text; an empty column takes no room."""
+    widths = [min(WIDEST, max((len(row[i]) for row in rows), default=0)) for i in range(5)]
+    shown = [i for i in range(5) if widths[i]]
+    return ["   ".join(row[i].ljust(widths[i]) for i in shown).rstrip() for row in rows]
+
+
+def _results(subject: Subject, names: Mapping[Expr, str]) -> list[str]:
+    lines = (
+        [f"return {', '.join(names[o] for o in subject.outputs)}"] if subject.outputs else []
+    )
+    return lines + [f"update {p.name} <- {names[value]}" for p, value in subject.updates]
+
+
+__all__ = ["name_nodes", "operand", "right_side", "show", "show_program"]
