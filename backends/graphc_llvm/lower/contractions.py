@@ -1,0 +1,102 @@
+"""A contraction kernel: calls of the library's matrix product over the batch."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Final
+
+from graphc.errors import CompileError
+from graphc.loops.ir import ContractionKernel, Operand
+from graphc.types import Shape, Size, product, same_size
+from graphc_llvm.emit import Value
+from graphc_llvm.lower.code import Bound, Code
+from graphc_llvm.lower.frame import Context, Slot, finder, slot
+
+SYMBOLS: Final = {"float32": "gc_gemm_f32", "float64": "gc_gemm_f64"}
+
+#: Slots of the descriptor that the library reads.
+SLOTS: Final = 17
+
+
+def collapsed(kernel: ContractionKernel) -> tuple[Shape, tuple[Shape, Shape, Shape]]:
+    """The batch with axes merged that are one axis in all operands, and their strides."""
+    axes: list[tuple[Size, tuple[Size, Size, Size]]] = []
+    operands = (kernel.a.batch, kernel.b.batch, kernel.out.batch)
+    for extent, a, b, out in zip(kernel.batch_shape, *operands, strict=True):
+        inner = (a, b, out)
+        if same_size(extent, 1):
+            continue
+        if axes and all(
+            same_size(outer, stride * extent)
+            for outer, stride in zip(axes[-1][1], inner, strict=True)
+        ):
+            axes[-1] = (axes[-1][0] * extent, inner)
+        else:
+            axes.append((extent, inner))
+    a, b, out = (tuple(strides[k] for _, strides in axes) for k in range(3))
+    return tuple(extent for extent, _ in axes), (a, b, out)
+
+
+def lower_contraction(context: Context, kernel: ContractionKernel) -> str:
+    """Write the function of a contraction; its name."""
+    if kernel.dtype.name not in SYMBOLS:
+        raise CompileError(
+            f"a contraction of {kernel.dtype} has no library kernel", hint="write it as loops"
+        )
+    code = context.code(kernel.name, [("ptr", "frame")])
+    code.dims = slot(code, "%frame", Slot.DIMS)
+    shape, strides = collapsed(kernel)
+    outer = shape[:-1]
+    with ExitStack() as loops:
+        position = [loops.enter_context(code.loop(0, code.size(n), 1)).index for n in outer]
+        _call(context, code, kernel, shape, strides, position)
+    code.do("ret void")
+    code.finish()
+    return code.name
+
+
+def _call(
+    context: Context,
+    code: Code,
+    kernel: ContractionKernel,
+    shape: Shape,
+    strides: tuple[Shape, Shape, Shape],
+    position: list[Bound],
+) -> None:
+    """One call for the innermost batch axis."""
+    find = finder(code, "%frame", context.homes, "0")
+    operands = (kernel.a, kernel.b, kernel.out)
+    a, b, out = (
+        _start(code, find(o.buffer).pointer, o, kernel.dtype.itemsize, s, position)
+        for o, s in zip(operands, strides, strict=True)
+    )
+    steps = [s[-1] if s else 0 for s in strides]
+    sizes: list[Size] = [shape[-1] if shape else 1, kernel.m, kernel.n, kernel.k]
+    for operand, step in zip(operands, steps, strict=True):
+        sizes += [step, operand.row, operand.column]
+    sizes.append(int(kernel.accumulate))
+    descriptor = code.alloca(f"[{SLOTS} x i64], align 8")
+    for index, pointer in enumerate((out, a, b)):
+        code.store("ptr", pointer, code.slot(descriptor, index))
+    for index, size in enumerate(sizes, 3):
+        code.store("i64", code.size(size), code.slot(descriptor, index))
+    _run(code, SYMBOLS[kernel.dtype.name], descriptor)
+
+
+def _start(
+    code: Code, base: Value, operand: Operand, itemsize: int, strides: Shape, position: list[Bound]
+) -> Value:
+    """Address of an operand at a position of the outer batch axes."""
+    total = code.size(operand.offset)
+    for index, stride in zip(position, strides, strict=False):
+        total = code.add(total, code.mul(index, code.size(stride)))
+    return code.offset(base, code.mul(total, itemsize))
+
+
+def _run(code: Code, symbol: str, descriptor: Value) -> None:
+    runtime, scratch = slot(code, "%frame", Slot.RUNTIME), slot(code, "%frame", Slot.SCRATCH)
+    stopped = code.call("i32", symbol, ("ptr", runtime), ("ptr", descriptor), ("ptr", scratch))
+    status = code.slot("%frame", Slot.STATUS)
+    found = code.load("i32", status, 4)
+    whole = code.op(f"icmp eq i32 {stopped}, 0")
+    code.store("i32", code.op(f"select i1 {whole}, i32 {found}, i32 {stopped}"), status, 4)

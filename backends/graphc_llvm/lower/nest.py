@@ -1,0 +1,351 @@
+"""Statements of a kernel to instructions: values, effects, serial and vector loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from graphc.errors import CompileError
+from graphc.loops import ir
+from graphc.loops.ir import Buffer, Index, Loop, Name, Statement
+from graphc.types import DType, product, same_size
+from graphc_llvm import vmath
+from graphc_llvm.emit import Value
+from graphc_llvm.lower import memory
+from graphc_llvm.lower.accumulators import Reduction, State
+from graphc_llvm.lower.code import Bound, Code
+from graphc_llvm.lower.frame import Context, Home, Slot, finder, slot
+from graphc_llvm.lower.memory import Place
+from graphc_llvm.lower.spans import Span, Val, any_lane, constant, first_lanes
+from graphc_llvm.lower.vector import Pass, passes, shape_of
+from graphc_llvm.vmath import Lane
+
+#: Straight-line code is cut into basic blocks of about this many statements: LLVM's time on
+#: one block grows faster than its length.
+STRAIGHT_LINE = 400
+
+_ARITHMETIC = {"add": "fadd", "sub": "fsub", "mul": "fmul"}
+
+
+@dataclass
+class Nest:
+    """The place in a kernel where code is being written, and what is known there.
+
+    ``home`` finds a buffer; ``fused`` permits ``a*b + c`` to be rounded once; ``status`` is
+    where the number of an error is written; ``places`` are buffers of the function's own.
+    """
+
+    code: Code
+    home: Callable[[Buffer], Place]
+    fused: bool
+    status: Value
+    env: dict[Name, Val] = field(default_factory=dict)
+    states: dict[Name, State] = field(default_factory=dict)
+    arrays: dict[Name, tuple[Reduction, Place]] = field(default_factory=dict)
+    places: dict[Name, Place] = field(default_factory=dict)
+    span: Span = Span()
+
+    @property
+    def flags(self) -> str:
+        """Fast-math flags of additions and multiplications."""
+        return " contract" if self.fused else ""
+
+    def find(self, buffer: Buffer) -> Place:
+        """Where a buffer is."""
+        return self.places.get(buffer.name) or self.home(buffer)
+
+    def buffer(self, name: Name, dtype: DType, place: Place) -> Buffer:
+        """Memory of the function's own as a buffer."""
+        self.places[name] = place
+        return Buffer(name, dtype, (), "workspace")
+
+    def run(self, body: Iterable[Statement]) -> None:
+        """Write statements in order."""
+        for number, statement in enumerate(body, 1):
+            _WRITERS[type(statement)](self, statement)
+            if number % STRAIGHT_LINE == 0:
+                self.code.cut()
+
+    def value(self, name: Name) -> Val:
+        """The value of a name; of an accumulator, the value so far."""
+        state = self.states.get(name)
+        if state is None:
+            return self.env[name]
+        return Val(state.dtype, state.width, state.results, self.code.depth)
+
+    def values(self, index: Index) -> Mapping[Name, Val]:
+        """The values of the names in an index."""
+        return {name: self.value(name) for name, _ in index.terms}
+
+    # Values ----------------------------------------------------------------------------------
+
+    def const(self, s: ir.Const) -> None:
+        self.env[s.name] = constant(s.dtype.name, s.value)
+
+    def position(self, s: ir.Position) -> None:
+        self.env[s.name] = self._number(s.index)
+
+    def _number(self, index: Index) -> Val:
+        code, span = self.code, self.span
+        uniform, gathered, stride = memory.split(self.values(index), index, span)
+        total = code.size(index.offset)
+        for value, factor in uniform:
+            total = code.add(total, memory.scaled(code, value.parts[0], factor))
+        if not gathered and same_size(stride, 0):
+            return self._scalar_int(total, max([v.depth for v, _ in uniform], default=-1))
+        base = self._scalar_int(total, code.depth).spread(code, span)
+        kind = f"<{span.width} x i64>"
+        parts = []
+        for p, start in enumerate(base):
+            lanes = memory.lanes(code, span, gathered, stride, p)
+            if p and not same_size(stride, 0):
+                moved = memory.spread_size(code, span.width, p * span.width * stride)
+                lanes = code.op(f"add {kind} {lanes}, {moved}")
+            parts.append(code.op(f"add {kind} {start}, {lanes}"))
+        return Val("int64", span.width, tuple(parts), code.depth)
+
+    def _scalar_int(self, number: Bound, depth: int) -> Val:
+        if isinstance(number, int):
+            return constant("int64", number)
+        # A sum of values was written here; a single value may be known further out.
+        return Val("int64", 1, (number,), self.code.depth)
+
+    def load(self, s: ir.Load) -> None:
+        place = self.find(s.buffer)
+        self.env[s.name] = memory.load(
+            self.code, self.values(s.index), place, s.index, self.span
+        )
+
+    def compute(self, s: ir.Compute) -> None:
+        args = [self.value(name) for name in s.args]
+        width = max(a.width for a in args)
+        span = self.span if width > 1 else Span()
+        columns = [[(a.dtype, part) for part in a.spread(self.code, span)] for a in args]
+        parts = tuple(
+            self._scalar_op(s, width, list(row)) for row in zip(*columns, strict=True)
+        )
+        self.env[s.name] = Val(s.dtype.name, width, parts, self.code.depth)
+
+    def _scalar_op(self, s: ir.Compute, width: int, args: list[tuple[str, Value]]) -> Value:
+        out = Lane(s.dtype.name, width)
+        if s.op == "cast":
+            return vmath.cast(self.code, out, args[0][1], Lane(args[0][0], width))
+        if s.op in _ARITHMETIC and out.is_float:
+            a, b = (text for _, text in args)
+            return self.code.op(f"{_ARITHMETIC[s.op]}{self.flags} {out.llvm} {a}, {b}")
+        lanes = [(Lane(dtype, width), text) for dtype, text in args]
+        return vmath.lower(self.code, s.op, out, lanes)
+
+    def checked_index(self, s: ir.CheckedIndex) -> None:
+        arg = self.value(s.arg)
+        span = self.span if arg.width > 1 else Span()
+        lane, size = span.lane("int64"), memory.spread_size(self.code, arg.width, s.size)
+        checked = [self._checked(lane, part, size) for part in arg.spread(self.code, span)]
+        self._report(any_lane(self.code, span, [bad for _, bad in checked]))
+        parts = tuple(index for index, _ in checked)
+        self.env[s.name] = Val("int64", arg.width, parts, self.code.depth)
+
+    def _checked(self, lane: Lane, arg: Value, size: Value) -> tuple[Value, Value]:
+        """The index from the front, and whether it is out of range."""
+        op, t, bit = self.code.op, lane.llvm, lane.of("bool").llvm
+        below = op(f"icmp slt {t} {arg}, {lane.const(0)}")
+        wrapped = op(f"add {t} {arg}, {size}")
+        index = op(f"select {bit} {below}, {t} {wrapped}, {t} {arg}")
+        bad = op(f"icmp uge {t} {index}, {size}")
+        return op(f"select {bit} {bad}, {t} {lane.const(0)}, {t} {index}"), bad
+
+    def _report(self, bad: Value) -> None:
+        """Set the status if ``bad``, without a branch: else the store goes elsewhere."""
+        code = self.code
+        unused = code.once(-1, "unused", lambda: code.alloca("i64"))
+        target = code.op(f"select i1 {bad}, ptr {self.status}, ptr {unused}")
+        code.store("i32", ir.INDEX_ERROR, target, 4)
+
+    # Effects ---------------------------------------------------------------------------------
+
+    def store(self, s: ir.Store) -> None:
+        place, value = self.find(s.buffer), self.value(s.value)
+        if s.add:
+            self._update(place, s.index, value, Reduction("sum", place.dtype))
+            return
+        memory.store(self.code, self.values(s.index), place, s.index, value, self.span)
+
+    def _update(self, place: Place, index: Index, value: Val, r: Reduction) -> None:
+        """``place[index]`` combined with a value."""
+        env, span = self.values(index), self.span
+        if span.width > 1 and not self._varies(env, index):
+            lanes = State.initial(r, span).accumulated(
+                self.code, value.spread(self.code, span), ("",) * span.parts, span, self.flags
+            )
+            total = lanes.over_lanes(self.code, self.flags)
+            value, span = Val(r.dtype, 1, total.results, self.code.depth), Span()
+        old = memory.load(self.code, env, place, index, span)
+        state = State(r, span.width, tuple((text, "") for text in old.parts))
+        plain = replace(span, mask=None)
+        new = state.accumulated(
+            self.code, value.spread(self.code, span), ("",) * span.parts, plain, self.flags
+        )
+        result = Val(r.dtype, span.width, new.results, self.code.depth)
+        memory.store(self.code, env, place, index, result, span)
+
+    def _varies(self, env: Mapping[Name, Val], index: Index) -> bool:
+        """Whether an index differs between lanes."""
+        _, gathered, stride = memory.split(env, index, self.span)
+        return bool(gathered) or not same_size(stride, 0)
+
+    def accumulate(self, s: ir.Accumulate) -> None:
+        if s.accumulator in self.arrays:
+            reduction, place = self.arrays[s.accumulator]
+            self._update(place, s.index or Index(), self.value(s.value), reduction)
+            return
+        span, code = self.span, self.code
+        positions: tuple[Value, ...] = ("",) * span.parts
+        if s.position is not None:
+            positions = self.value(s.position).spread(code, span)
+        values = self.value(s.value).spread(code, span)
+        state = self.states[s.accumulator]
+        self.states[s.accumulator] = state.accumulated(code, values, positions, span, self.flags)
+
+    # Loops -----------------------------------------------------------------------------------
+
+    def loop(self, s: Loop) -> None:
+        self.declare(s)
+        self.iterate(s, 0, self.code.size(s.extent))
+        self.close(s)
+
+    def iterate(self, loop: Loop, begin: Bound, end: Bound) -> None:
+        """The iterations of a loop from ``begin`` to ``end``."""
+        if loop.kind == "vector":
+            self._vector(loop, begin, end)
+        else:
+            self._iterate(loop, begin, end, 1)
+
+    def declare(self, loop: Loop) -> None:
+        """Start the accumulators of a loop; those in arrays, if not started before."""
+        for a in loop.accumulators:
+            if not a.shape:
+                self.states[a.name] = State.initial(Reduction(a.kind, a.dtype.name), self.span)
+            elif a.name not in self.arrays and a.target is not None:
+                self.start_array(a, self.find(a.target))
+
+    def start_array(self, a: ir.Accumulator, place: Place) -> None:
+        """Let an array accumulator be at ``place``, and fill it with its identity."""
+        reduction = Reduction(a.kind, a.dtype.name)
+        if reduction.keeps_position:
+            raise CompileError(f"{a.kind} into an array", hint="reduce with a serial loop")
+        self.arrays[a.name] = reduction, place
+        element, start = f"#{a.name}.element", f"#{a.name}.start"
+        buffer = self.buffer(f"#{a.name}", a.dtype, place)
+        body = (
+            ir.Const(start, a.dtype, reduction.identity),
+            ir.Store(buffer, Index(((element, 1),)), start),
+        )
+        self.loop(Loop(element, product(a.shape), "vector", body))
+
+    def close(self, loop: Loop) -> None:
+        """Turn the accumulators of a loop into values."""
+        for a in loop.accumulators:
+            if a.name in self.states:
+                self.env[a.name] = self.value(a.name)
+                del self.states[a.name]
+
+    def _iterate(self, loop: Loop, begin: Bound, end: Bound, step: int) -> None:
+        """Write a loop whose body covers the current span."""
+        if isinstance(begin, int) and isinstance(end, int) and begin >= end:
+            return
+        names = self._touched(loop)
+        carried = [pair for name in names for pair in self.states[name].flat()]
+        with self.code.loop(begin, end, step, carried) as it:
+            self._set(names, it.values)
+            self._index(loop, it.index, end)
+            self.run(loop.body)
+            it.next = [v for name in names for _, v in self.states[name].flat()]
+        self._set(names, it.values)
+
+    def _index(self, loop: Loop, index: Bound, end: Bound) -> None:
+        """Define the loop variable, and the mask of a masked span."""
+        depth = -1 if isinstance(index, int) else self.code.depth
+        self.env[loop.var] = Val("int64", 1, (str(index),), depth)
+        if self.span.var == loop.var and self.span.mask is not None:
+            count = self.code.sub(end, index)
+            mask = first_lanes(self.code, count, self.span.width)
+            self.span = replace(self.span, mask=mask)
+
+    def _touched(self, loop: Loop) -> list[Name]:
+        """Running accumulators that the nest adds to."""
+        found = (s.accumulator for s in ir.statements(loop.body) if isinstance(s, ir.Accumulate))
+        return [name for name in dict.fromkeys(found) if name in self.states]
+
+    def _set(self, names: list[Name], values: list[Value]) -> None:
+        """Replace the states of accumulators by values that a loop carried."""
+        begin = 0
+        for name in names:
+            count = len(self.states[name].flat())
+            self.states[name] = self.states[name].replaced(values[begin : begin + count])
+            begin += count
+
+    def _vector(self, loop: Loop, begin: Bound, end: Bound) -> None:
+        """Vectors of iterations; what is left over masked or one by one."""
+        shape = shape_of(loop, self.code.target)
+        outer = {name: self.states[name] for name in self._touched(loop)}
+        totals: dict[Name, State] = {}
+        for p in passes(self.code, shape, loop, begin, end):
+            if p.width == 1:
+                self._finish_lanes(loop, outer, totals)
+                self.states.update(outer)
+                self._iterate(loop, p.begin, p.end, 1)
+                return
+            self._pass(loop, p, outer, totals)
+        self._finish_lanes(loop, outer, totals)
+        self.states.update(outer)
+
+    def _pass(
+        self, loop: Loop, p: Pass, outer: Mapping[Name, State], totals: dict[Name, State]
+    ) -> None:
+        """One loop over vectors; ``totals`` are its accumulators, one vector each."""
+        self.span = Span(loop.var, p.begin, p.width, p.parts, "" if p.masked else None)
+        for name, state in outer.items():
+            fresh = State.initial(state.reduction, self.span)
+            before = totals[name].parts if name in totals else fresh.parts[:1]
+            self.states[name] = replace(fresh, parts=before + fresh.parts[1:])
+        self._iterate(loop, p.begin, p.end, p.width * p.parts)
+        totals.update({name: self.states[name].joined(self.code, self.flags) for name in outer})
+        self.span = Span()
+
+    def _finish_lanes(
+        self, loop: Loop, outer: dict[Name, State], totals: dict[Name, State]
+    ) -> None:
+        """Combine the lanes of the totals into the accumulators outside."""
+        declared = {a.name for a in loop.accumulators}
+        for name, total in totals.items():
+            scalar = total.over_lanes(self.code, self.flags)
+            if name not in declared:
+                (value, position), = scalar.parts
+                scalar = outer[name].accumulated(
+                    self.code, (value,), (position,), Span(), self.flags
+                )
+            outer[name] = scalar
+        totals.clear()
+
+
+def open_nest(
+    context: Context, code: Code, frame: Value, rows: Mapping[str, Home], worker: Value
+) -> Nest:
+    """The top of a function that has the frame and runs on a thread."""
+    code.dims = slot(code, frame, Slot.DIMS)
+    status = code.once(-1, "status", lambda: code.slot(frame, Slot.STATUS))
+    home = finder(code, frame, {**context.homes, **rows}, worker)
+    return Nest(code, home, context.fused, status)
+
+
+_WRITERS: dict[type, Callable[[Nest, Any], None]] = {
+    ir.Const: Nest.const,
+    ir.Position: Nest.position,
+    ir.Load: Nest.load,
+    ir.Compute: Nest.compute,
+    ir.CheckedIndex: Nest.checked_index,
+    ir.Store: Nest.store,
+    ir.Accumulate: Nest.accumulate,
+    Loop: Nest.loop,
+}

@@ -1,0 +1,579 @@
+"""Lowered programs against the reference evaluator, on every target and at awkward sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from graphc_llvm.target import host
+from loops_jit import Loaded
+
+from graphc.loops.ir import (
+    INDEX_ERROR,
+    Accumulate,
+    Accumulator,
+    Buffer,
+    CheckedIndex,
+    Compute,
+    Const,
+    ContractionKernel,
+    Index,
+    Load,
+    Loop,
+    LoopKernel,
+    Operand,
+    Position,
+    Program,
+    Store,
+)
+from graphc.types import (
+    DTYPES,
+    DType,
+    Size,
+    bool_,
+    evaluate_size,
+    float32,
+    float64,
+    int8,
+    int32,
+    int64,
+    product,
+    symbol,
+    uint8,
+)
+from tests.reference.loops import evaluate
+
+LEVELS = ("native", "avx2", "sse2")
+#: Around the vector widths of all targets, and what takes the main loop and its tail.
+EXTENTS = (0, 1, 3, 4, 7, 8, 9, 15, 16, 17, 53, 64, 1000)
+#: Work that makes a block of every few iterations.
+HEAVY = 1 << 13
+
+
+def at(*terms: Any, offset: Size = 0) -> Index:
+    """``at("i", ("j", n))`` is ``i + n*j``."""
+    return Index(tuple(t if isinstance(t, tuple) else (t, 1) for t in terms), offset)
+
+
+def vector(var: str, extent: Size, *body: Any, **options: Any) -> Loop:
+    return Loop(var, extent, "vector", tuple(body), **options)
+
+
+def serial(var: str, extent: Size, *body: Any, **options: Any) -> Loop:
+    return Loop(var, extent, "serial", tuple(body), **options)
+
+
+def inputs(**shapes: tuple[DType, Any]) -> tuple[Buffer, ...]:
+    return tuple(Buffer(n, d, s, "input") for n, (d, s) in shapes.items())
+
+
+def outputs(**shapes: tuple[DType, Any]) -> tuple[Buffer, ...]:
+    return tuple(Buffer(n, d, s, "output") for n, (d, s) in shapes.items())
+
+
+def program(ins: Any, outs: Any, *kernels: Any, **options: Any) -> Program:
+    """A program of kernels or bodies of one kernel."""
+    made = tuple(
+        k if isinstance(k, ContractionKernel) else LoopKernel(f"k{i}", tuple(k))
+        for i, k in enumerate(kernels)
+    )
+    buffers = (*ins, *outs, *options.get("parameters", ()))
+    sizes = {s for b in buffers for d in b.shape if not isinstance(d, int) for s in d.symbols}
+    defaults: dict[str, Any] = {
+        "parameters": (), "constants": (), "commit": len(made), "offsets": (), "workspace": 0,
+    }  # fmt: skip
+    defaults.update(options)
+    return Program(tuple(sorted(sizes)), ins, outs, kernels=made, **defaults)
+
+
+@cache
+def loaded(name: str, level: str, static: int | None, math: str = "default") -> Loaded:
+    n: Size = symbol("n") if static is None else static
+    return Loaded(CASES[name](n), host(level), math)
+
+
+def data(rng: Any, dtype: DType, shape: tuple[int, ...]) -> Any:
+    if dtype.is_float:
+        return (rng.standard_normal(shape) * 2).astype(dtype.numpy)
+    if dtype.is_bool:
+        return rng.random(shape) < 0.5
+    return rng.integers(0 if dtype == uint8 else -50, 50, shape).astype(dtype.numpy)
+
+
+def arrays_of(p: Program, sizes: Mapping[str, int], rng: Any) -> dict[str, Any]:
+    return {
+        b.name: data(rng, b.dtype, tuple(evaluate_size(s, sizes) for s in b.shape))
+        for b in (*p.inputs, *p.outputs, *p.parameters)
+    }
+
+
+def compare(got: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    for name, value in expected.items():
+        if value.dtype.kind == "f":
+            eps = np.finfo(value.dtype).eps
+            scale = max(1.0, float(np.nanmax(np.abs(value[np.isfinite(value)]), initial=0)))
+            np.testing.assert_allclose(
+                got[name], value, rtol=30 * eps, atol=200 * eps * scale, err_msg=name
+            )
+        else:
+            np.testing.assert_array_equal(got[name], value, err_msg=name)
+
+
+def check(code: Loaded, n: int, arrays: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Run both ways, and serially and in blocks, which must agree to the bit."""
+    sizes = {s: n for s in code.program.symbols}
+    given = arrays_of(code.program, sizes, np.random.default_rng(n)) if arrays is None else arrays
+    status, expected = evaluate(code.program, sizes, given)
+    here = code.run(sizes, given)
+    shared = code.run(sizes, given, shared=True)
+    assert here[0] == shared[0] == status
+    for name, array in here[1].items():
+        assert array.tobytes() == shared[1][name].tobytes(), name
+    if status == 0:
+        compare(here[1], expected)
+    return here[1]
+
+
+# Programs --------------------------------------------------------------------------------------
+
+CASES: dict[str, Callable[[Size], Program]] = {}
+
+
+def case(make: Callable[[Size], Program]) -> Callable[[Size], Program]:
+    CASES[make.__name__] = make
+    return make
+
+
+@case
+def elementwise(n: Size) -> Program:
+    """Uniform values, numbers, comparisons, booleans in memory, conversions."""
+    ins = inputs(x=(float32, (n,)), m=(bool_, (n,)), a=(float32, ()))
+    outs = outputs(y=(float32, (n,)), b=(bool_, (n,)), d=(float64, (n,)), k=(int32, (n,)))
+    x, m, a = ins
+    y, b, d, k = outs
+    body = (
+        Load("a", a, at()),
+        Const("half", float32, 0.5),
+        Compute("ah", "mul", ("a", "half"), float32),
+        vector(
+            "i",
+            n,
+            Load("x", x, at("i")),
+            Load("m", m, at("i")),
+            Compute("ax", "mul", ("ah", "x"), float32),
+            Compute("s", "add", ("ax", "half"), float32),
+            Compute("c", "greater", ("s", "x"), bool_),
+            Compute("w", "where", ("m", "s", "a"), float32),
+            Compute("e", "exp", ("w",), float32),
+            Compute("wide", "cast", ("x",), float64),
+            Compute("whole", "cast", ("x",), int32),
+            Store(y, at("i"), "e"),
+            Store(b, at("i"), "c"),
+            Store(d, at("i"), "wide"),
+            Store(k, at("i"), "whole"),
+        ),
+    )
+    return program(ins, outs, body)
+
+
+@case
+def row_softmax(n: Size) -> Program:
+    """Three passes over each row, with a row buffer; rows in parallel."""
+    rows = 37
+    ins, outs = inputs(x=(float32, (rows, n))), outputs(y=(float32, (rows, n)))
+    row = Buffer("row", float32, (n,), "row")
+    body = serial(
+        "i",
+        rows,
+        vector(
+            "j",
+            n,
+            Load("x", ins[0], at(("i", n), "j")),
+            Accumulate("top", "x"),
+            accumulators=(Accumulator("top", "max", float32),),
+        ),
+        vector(
+            "j2",
+            n,
+            Load("x2", ins[0], at(("i", n), "j2")),
+            Compute("shifted", "sub", ("x2", "top"), float32),
+            Compute("e", "exp", ("shifted",), float32),
+            Store(row, at("j2"), "e"),
+            Accumulate("total", "e"),
+            accumulators=(Accumulator("total", "sum", float32),),
+        ),
+        vector(
+            "j3",
+            n,
+            Load("e3", row, at("j3")),
+            Compute("p", "div", ("e3", "total"), float32),
+            Store(outs[0], at(("i", n), "j3"), "p"),
+        ),
+        parallel=True,
+        work=HEAVY,
+    )
+    return program(ins, outs, (body,))
+
+
+@case
+def column_sums(n: Size) -> Program:
+    """Array accumulators over several blocks of rows: sum, max, any; one indexed per row."""
+    rows = 29
+    ins = inputs(x=(float64, (rows, n)))
+    outs = outputs(
+        total=(float64, (n,)), top=(float64, (n,)), some=(bool_, (n,)), per_row=(float64, (rows,))
+    )
+    limit = 16
+    partials = [Buffer(f"p{i}", b.dtype, (limit, *b.shape), "workspace") for i, b in enumerate(outs)]
+    kinds = ("sum", "max", "any", "sum")
+    accumulators = tuple(
+        Accumulator("acc " + b.name, kind, b.dtype, b.shape, b, p)  # type: ignore[arg-type]
+        for b, p, kind in zip(outs, partials, kinds, strict=True)
+    )
+    body = serial(
+        "i",
+        rows,
+        vector(
+            "j",
+            n,
+            Load("x", ins[0], at(("i", n), "j")),
+            Const("zero", float64, 2.0),
+            Compute("big", "greater", ("x", "zero"), bool_),
+            Accumulate("acc total", "x", at("j")),
+            Accumulate("acc top", "x", at("j")),
+            Accumulate("acc some", "big", at("j")),
+            Accumulate("acc per_row", "x", at("i")),
+        ),
+        parallel=True,
+        work=HEAVY,
+        accumulators=accumulators,
+    )
+    offsets, end = [], 0
+    for p in partials:
+        offsets.append((p, end))
+        end = end + (product(p.shape) * p.dtype.itemsize + 63) // 64 * 64
+    return program(ins, outs, (body,), offsets=tuple(offsets), workspace=end)
+
+
+@case
+def vector_outer(n: Size) -> Program:
+    """Serial loops in a vector loop: column statistics, running sums down the columns."""
+    rows = 6
+    ins = inputs(x=(float32, (rows, n)))
+    outs = outputs(total=(float32, (n,)), run=(float32, (rows, n)), best=(int64, (n,)))
+    body = vector(
+        "j",
+        n,
+        serial(
+            "i",
+            rows,
+            Load("x", ins[0], at(("i", n), "j")),
+            Position("p", at("i")),
+            Accumulate("t", "x"),
+            Accumulate("best", "x", position="p"),
+            Store(outs[1], at(("i", n), "j"), "t"),
+            accumulators=(Accumulator("t", "sum", float32), Accumulator("best", "argmax", float32)),
+        ),
+        Store(outs[0], at("j"), "t"),
+        Store(outs[2], at("j"), "best"),
+    )
+    return program(ins, outs, (body,))
+
+
+@case
+def gathers(n: Size) -> Program:
+    """Checked indices, gathered loads of several types, scattered stores, scatter-add."""
+    ins = inputs(
+        index=(int64, (n,)), f=(float32, (60, 3)), d=(float64, (60,)), m=(bool_, (60,)), b=(int8, (60,))
+    )
+    outs = outputs(
+        y=(float32, (n,)), z=(float64, (n,)), k=(bool_, (n,)), c=(int8, (n,)),
+        spread=(float32, (2 * n + 3,)), hits=(float32, (60,)),
+    )  # fmt: skip
+    index, f, d, m, b = ins
+    y, z, k, c, spread, hits = outs
+    body = (
+        vector(
+            "i",
+            n,
+            Load("raw", index, at("i")),
+            CheckedIndex("at", "raw", 60),
+            Load("f", f, at(("at", 3), offset=1)),
+            Load("d", d, at("at")),
+            Load("m", m, at("at")),
+            Load("b", b, at("at")),
+            Store(y, at("i"), "f"),
+            Store(z, at("i"), "d"),
+            Store(k, at("i"), "m"),
+            Store(c, at("i"), "b"),
+            Store(spread, at(("i", 2), offset=3), "f"),
+        ),
+        serial(
+            "i2",
+            n,
+            Load("raw2", index, at("i2")),
+            CheckedIndex("at2", "raw2", 60),
+            Load("f2", f, at(("at2", 3))),
+            Store(hits, at("at2"), "f2", add=True),
+        ),
+    )
+    return program(ins, outs, body)
+
+
+@case
+def strides(n: Size) -> Program:
+    """Transposed and reversed loads and stores, a stride that is a symbol, narrow elements."""
+    ins = inputs(x=(float32, (n, n)), m=(bool_, (n, n)), r=(float64, (n,)))
+    outs = outputs(y=(float32, (n, n)), k=(bool_, (n, n)), q=(float64, (n,)), b=(bool_, (n,)))
+    x, m, r = ins
+    y, k, q, b = outs
+    body = (
+        serial(
+            "i",
+            n,
+            vector(
+                "j",
+                n,
+                Load("x", x, at(("j", n), "i")),
+                Load("m", m, at(("j", n), "i")),
+                Store(y, at(("i", n), "j"), "x"),
+                Store(k, at(("i", n), "j"), "m"),
+            ),
+        ),
+        vector(
+            "p",
+            n,
+            Load("r", r, at(("p", -1), offset=n - 1)),
+            Compute("neg", "neg", ("r",), float64),
+            Store(q, at("p"), "neg"),
+        ),
+        vector(
+            "s",
+            n,
+            Load("t", r, at("s")),
+            Const("zero", float64, 0.0),
+            Compute("c", "less", ("t", "zero"), bool_),
+            Store(b, at(("s", -1), offset=n - 1), "c"),
+        ),
+    )
+    return program(ins, outs, body)
+
+
+@case
+def transposed_store(n: Size) -> Program:
+    """Scattered stores with a stride that may be a symbol, and iota values."""
+    ins = inputs(x=(float64, (n, 5)))
+    outs = outputs(y=(float64, (5, n)), z=(int64, (n, 5)), m=(bool_, (n, 5)))
+    body = serial(
+        "i",
+        5,
+        vector(
+            "j",
+            n,
+            Load("x", ins[0], at(("j", 5), "i")),
+            Position("p", at(("j", n), ("i", 7), offset=n + 2)),
+            Position("q", at("i")),
+            Compute("odd", "less", ("q", "p"), bool_),
+            Store(outs[0], at(("i", n), "j"), "x"),
+            Store(outs[1], at(("j", 5), "i"), "p"),
+            Store(outs[2], at(("j", 5), "i"), "odd"),
+        ),
+    )
+    return program(ins, outs, (body,))
+
+
+@case
+def vector_blocks(n: Size) -> Program:
+    """A vector loop cut into blocks: stores, sums, positions; values before and after it."""
+    ins, outs = inputs(x=(float32, (n,)), a=(float32, ())), outputs(
+        y=(float32, (n,)), s=(float32, ()), p=(int64, ()), z=(float32, ())
+    )
+    x, a = ins
+    y, s, p, z = outs
+    body = (
+        Load("a", a, at()),
+        vector(
+            "i",
+            n,
+            Load("x", x, at("i")),
+            Compute("ax", "mul", ("x", "a"), float32),
+            Position("p", at("i")),
+            Store(y, at("i"), "ax"),
+            Accumulate("sum", "ax"),
+            Accumulate("best", "x", position="p"),
+            accumulators=(
+                Accumulator("sum", "sum", float32),
+                Accumulator("best", "argmin", float32),
+            ),
+            parallel=True,
+            work=HEAVY,
+        ),
+        Compute("twice", "add", ("sum", "a"), float32),
+        Store(s, at(), "sum"),
+        Store(p, at(), "best"),
+        Store(z, at(), "twice"),
+    )
+    return program(ins, outs, body)
+
+
+@case
+def serial_blocks(n: Size) -> Program:
+    """An accumulator of the outer loop that an inner vector loop adds to."""
+    ins = inputs(x=(float32, (n, n)))
+    outs = outputs(s=(float32, ()), p=(int64, ()), q=(float32, ()))
+    body = (
+        serial(
+            "i",
+            n,
+            vector(
+                "j",
+                n,
+                Load("x", ins[0], at(("i", n), "j")),
+                Position("p", at(("i", n), "j")),
+                Accumulate("sum", "x"),
+                Accumulate("best", "x", position="p"),
+                Accumulate("row", "x"),
+                accumulators=(Accumulator("row", "max", float32),),
+            ),
+            Accumulate("rows", "row"),
+            accumulators=(
+                Accumulator("sum", "sum", float32),
+                Accumulator("best", "argmax", float32),
+                Accumulator("rows", "min", float32),
+            ),
+            parallel=True,
+            work=HEAVY,
+        ),
+        Store(outs[0], at(), "sum"),
+        Store(outs[1], at(), "best"),
+        Store(outs[2], at(), "rows"),
+    )
+    return program(ins, outs, body)
+
+
+@case
+def running_sum(n: Size) -> Program:
+    """A serial loop that reads its accumulator."""
+    ins, outs = inputs(x=(int32, (n,))), outputs(y=(int32, (n,)), m=(int32, (n,)))
+    body = serial(
+        "i",
+        n,
+        Load("x", ins[0], at("i")),
+        Store(outs[1], at("i"), "s"),
+        Accumulate("s", "x"),
+        Store(outs[0], at("i"), "s"),
+        accumulators=(Accumulator("s", "sum", int32),),
+    )
+    return program(ins, outs, (body,))
+
+
+@case
+def quotients(n: Size) -> Program:
+    """Extents, strides and offsets that are quotients; a loop over pairs and what is left."""
+    ins, outs = inputs(x=(float32, (n,))), outputs(y=(float32, (n,)), k=(int64, ()))
+    half = n // 2
+    body = (
+        vector(
+            "i",
+            half,
+            Load("a", ins[0], at(("i", 2))),
+            Load("b", ins[0], at(("i", 2), offset=1)),
+            Store(outs[0], at("i"), "b"),
+            Store(outs[0], at("i", offset=half), "a"),
+        ),
+        serial(
+            "r", n - 2 * half, Load("l", ins[0], at(offset=n - 1)), Store(outs[0], at(offset=n - 1), "l")
+        ),
+        Position("k", at(offset=(n - 7) // 3)),
+        Store(outs[1], at(), "k"),
+    )
+    return program(ins, outs, body)
+
+
+@case
+def workspace_and_updates(n: Size) -> Program:
+    """Kernels that hand on workspace; a constant; a parameter changed last."""
+    ins, outs = inputs(x=(float32, (n,))), outputs(y=(float32, (n,)))
+    w = Buffer("w", float32, (n,), "parameter")
+    hidden = Buffer("hidden", float32, (n,), "workspace")
+    other = Buffer("other", float64, (n,), "workspace")
+    table = Buffer("table", float32, (4,), "constant", np.float32([1, -2, 3, 0.5]).tobytes())
+    zeros = Buffer("zeros", float64, (2,), "constant", bytes(16))
+    size = (n * 4 + 63) // 64 * 64
+    first = vector(
+        "i",
+        n,
+        Load("x", ins[0], at("i")),
+        Load("t", table, at(offset=1)),
+        Load("z", zeros, at(offset=1)),
+        Compute("h", "mul", ("x", "t"), float32),
+        Compute("d", "cast", ("h",), float64),
+        Compute("dz", "add", ("d", "z"), float64),
+        Store(hidden, at("i"), "h"),
+        Store(other, at("i"), "dz"),
+    )
+    second = vector(
+        "i",
+        n,
+        Load("h", hidden, at("i")),
+        Load("d", other, at("i")),
+        Compute("f", "cast", ("d",), float32),
+        Compute("y", "add", ("h", "f"), float32),
+        Store(outs[0], at("i"), "y"),
+    )
+    update = vector("i", n, Load("h", hidden, at("i")), Store(w, at("i"), "h", add=True))
+    return program(
+        ins,
+        outs,
+        (first,),
+        (second,),
+        (update,),
+        parameters=(w,),
+        constants=(table, zeros),
+        commit=2,
+        offsets=((hidden, 0), (other, size)),
+        workspace=size + (n * 8 + 63) // 64 * 64,
+    )
+
+
+@case
+def contraction(n: Size) -> Program:
+    """A batch of products over axes that cannot be merged, then one that accumulates."""
+    ins = inputs(a=(float32, (2, 3, n, 5)), b=(float32, (3, 5, 4)), c=(float64, (n, 3)))
+    outs = outputs(y=(float32, (2, 3, n, 4)), z=(float64, (3, 3)))
+    a, b, c = ins
+    y, z = outs
+    first = ContractionKernel(
+        "k0",
+        Operand(a, (15 * n, 5 * n), 5, 1),
+        Operand(b, (0, 20), 4, 1),
+        Operand(y, (12 * n, 4 * n), 4, 1),
+        (2, 3), n, 4, 5, float32,
+    )  # fmt: skip
+    second = ContractionKernel(
+        "k1", Operand(c, (), 1, 3), Operand(c, (), 3, 1), Operand(z, (), 3, 1),
+        (), 3, 3, n, float64, accumulate=True,
+    )  # fmt: skip
+    return program(ins, outs, first, second)
+
+
+#: Cases that take n*n iterations.
+SQUARE = ("serial_blocks", "strides")
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("name", CASES)
+def test_symbolic(name: str, level: str) -> None:
+    for n in EXTENTS:
+        check(loaded(name, level, None), min(n, 65) if name in SQUARE else n)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("name", CASES)
+def test_static(name: str, level: str) -> None:
+    for n in (0, 1, 7, 16, 53, 200):
+        size = min(n, 65) if name in SQUARE else n
+        check(loaded(name, level, size), size)
