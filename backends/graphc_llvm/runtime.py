@@ -54,6 +54,7 @@ _COMMON = """
 declare ptr @PyEval_SaveThread()
 declare void @PyEval_RestoreThread(ptr)
 declare i32 @PyErr_CheckSignals()
+declare ptr @PyObject_Vectorcall(ptr, ptr, i64, ptr)
 
 define void @gc_no_poll(ptr %rt, i32 %on) {
 entry:
@@ -117,6 +118,14 @@ stop:
   ret i32 2
 quiet:
   ret i32 0
+}
+
+; The vectorcall of a `NativeCallable`: passes the arguments on to the callable it holds.
+define ptr @gc_forward(ptr %self, ptr %args, i64 %nargs, ptr %kwnames) {
+  %field = getelementptr i8, ptr %self, i64 24
+  %target = load ptr, ptr %field
+  %result = tail call ptr @PyObject_Vectorcall(ptr %target, ptr %args, i64 %nargs, ptr %kwnames)
+  ret ptr %result
 }
 
 ; The lock word of a function: 0 free, bit 0 held, bit 1 somebody waits (so that whoever
