@@ -13,7 +13,9 @@ from typing import Literal
 
 from graphc.errors import VerificationError
 from graphc.graph import Graph
+from graphc.rewrite import rewrite
 from graphc.rewrite.cse import merge
+from graphc.rewrite.engine import Stage, allowed
 
 Math = Literal["strict", "default", "fast"]
 
@@ -66,8 +68,26 @@ def _cse(graph: Graph, options: Options) -> tuple[Graph, dict[str, int]]:
     return graph.with_roots(merge(graph.roots)), {}
 
 
-#: From the user's graph to the graph that is turned into loops.
-GRAPH_STAGES: tuple[GraphStage, ...] = (GraphStage("cse", _cse),)
+def _rules(*groups: Stage) -> Callable[[Graph, Options], tuple[Graph, dict[str, int]]]:
+    """Rewrite by the rules of some stages, but those that are to be skipped."""
+
+    def run(graph: Graph, options: Options) -> tuple[Graph, dict[str, int]]:
+        wanted = [g for g in groups if g not in options.skip or g == "expand"]
+        roots, fired = rewrite(graph.roots, allowed(wanted, options.math == "strict"))
+        return graph.with_roots(roots), fired
+
+    return run
+
+
+#: From the user's graph to the graph that is turned into loops. Each later stage repeats the
+#: rules of the earlier ones on what it makes.
+GRAPH_STAGES: tuple[GraphStage, ...] = (
+    GraphStage("cse", _cse),
+    GraphStage("fold", _rules("fold")),
+    GraphStage("simplify", _rules("fold", "simplify")),
+    GraphStage("stabilize", _rules("fold", "simplify", "stabilize")),
+    GraphStage("expand", _rules("expand"), optional=False),
+)
 
 
 def run_stages(

@@ -1,0 +1,222 @@
+"""Named rewrite rules and the walk that applies them.
+
+A rule says how one node can be written otherwise. Rules are kept in the public table `RULES`
+under the name that listings show, and have one of four classes:
+
+``exact``
+    The result has the same bits for all operands (NaN is NaN, whatever its payload).
+``sign-of-zero``
+    The same bits, except that a zero may change its sign.
+``reassociating``
+    Equal in real arithmetic: rounding differs, intermediate results may overflow or underflow
+    in other places, and where one of them did, the result may now be finite (the stable forms).
+``domain-changing``
+    Equal only where all operands are finite, or not zero... Never applied by itself.
+
+Operands are simplified before their users. All nodes are built through one `Interner`, so
+equal nodes are one node and rules compare operands by identity. Operands of commutative
+operations are matched in either order, so no rule has to put them in order.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from graphc.expr import Expr, rebuild, stemming
+from graphc.ops.movement import broadcast_to
+from graphc.rewrite.cse import Interner
+
+RuleClass: TypeAlias = Literal["exact", "sign-of-zero", "reassociating", "domain-changing"]
+Stage: TypeAlias = Literal["fold", "simplify", "stabilize", "expand"]
+Rewriter: TypeAlias = Callable[..., "Expr | None"]
+
+EXACT: RuleClass = "exact"
+SIGN_OF_ZERO: RuleClass = "sign-of-zero"
+REASSOCIATING: RuleClass = "reassociating"
+DOMAIN_CHANGING: RuleClass = "domain-changing"
+
+
+@dataclass(frozen=True, eq=False)
+class Rule:
+    """One way to write a node otherwise.
+
+    Attributes
+    ----------
+    name
+        ``mul-one``.
+    ops
+        Operations it applies to; empty: all of them.
+    of
+        Operations of the first operand it applies to; empty: all of them.
+    klass
+        What it may change.
+    stage
+        The stage that applies it.
+    apply
+        ``apply(node, *operands)``: the other form, or None where the rule does not hold.
+    """
+
+    name: str
+    ops: tuple[str, ...]
+    of: tuple[str, ...]
+    klass: RuleClass
+    stage: Stage
+    apply: Rewriter
+
+    @property
+    def doc(self) -> str:
+        """What it does and when it holds, in one line."""
+        return " ".join((self.apply.__doc__ or "").split())
+
+    def __str__(self) -> str:
+        return f"{self.name:32} {self.klass:16} {self.doc}"
+
+
+#: Every rule by name, in the order in which they are tried.
+RULES: dict[str, Rule] = {}
+
+
+def rule(
+    ops: str, klass: RuleClass, *, of: str = "", stage: Stage = "simplify", name: str = ""
+) -> Callable[[Rewriter], Rewriter]:
+    """Add a function to `RULES`, named as the function with hyphens.
+
+    ``ops`` and ``of`` are names of operations separated by spaces: of the node and of its first
+    operand.
+    """
+
+    def add(apply: Rewriter) -> Rewriter:
+        title = name or apply.__name__.strip("_").replace("_", "-")
+        if title in RULES:
+            raise ValueError(f"rule {title!r} is defined twice")
+        RULES[title] = Rule(title, tuple(ops.split()), tuple(of.split()), klass, stage, apply)
+        return apply
+
+    return add
+
+
+def allowed(stages: Iterable[Stage], strict: bool) -> list[Rule]:
+    """The rules of some stages that may be applied: the exact ones only, if ``strict``."""
+    classes = {EXACT} if strict else {EXACT, SIGN_OF_ZERO, REASSOCIATING}
+    wanted = set(stages)
+    return [r for r in RULES.values() if r.stage in wanted and r.klass in classes]
+
+
+class Rewriting:
+    """One run of some rules over a graph.
+
+    Attributes
+    ----------
+    fired
+        How often each rule was applied; "stopped" counts nodes left as they were because rules
+        undid each other or a node was rewritten too often.
+    """
+
+    #: A node is rewritten this often at most, counted along the chain of its forms.
+    LIMIT = 200
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self.rules = tuple(rules)
+        self.fired: Counter[str] = Counter()
+        self._interner = Interner()
+        self._plans: dict[tuple[str, str], tuple[Rule, ...]] = {}
+        self._final: dict[Expr, Expr] = {}
+        self._depth: dict[Expr, int] = {}
+
+    def run(self, roots: Sequence[Expr]) -> list[Expr]:
+        """The roots in their final form."""
+        for root in roots:
+            self._settle(root)
+        return [self._final[r] for r in roots]
+
+    def _settle(self, root: Expr) -> None:
+        """Find the final form of a node and of all it depends on."""
+        final, becomes = self._final, dict[Expr, Expr]()
+        stack = [root]
+        while stack:
+            node = stack[-1]
+            if node in final:
+                stack.pop()
+                continue
+            target = becomes.get(node)
+            if target is None:
+                missing = [a for a in node.args if a not in final]
+                if missing:
+                    stack.extend(missing)
+                    continue
+                target = becomes[node] = self._step(node)
+            if target in becomes and target not in final:
+                if target is not node:
+                    self.fired["stopped"] += 1
+                final[node] = node
+            elif target in final:
+                final[node] = final[target]
+            else:
+                stack.append(target)
+
+    def _step(self, node: Expr) -> Expr:
+        """The next form of a node whose operands are final; itself if it has none."""
+        args = [self._final[a] for a in node.args]
+        same = self._interner.intern(rebuild(node, args))
+        if same is not node:
+            self._depth[same] = self._depth.get(node, 0)
+            return same
+        found = self._first(node)
+        if found is None:
+            return node
+        if self._depth.get(node, 0) >= self.LIMIT:
+            self.fired["stopped"] += 1
+            return node
+        rule, operands = found
+        self.fired[rule.name] += 1
+        with stemming(f"rewrite:{rule.name}", node):
+            result = _fit(rule.apply(node, *operands), node, rule)
+        self._depth[result] = self._depth.get(node, 0) + 1
+        return result
+
+    def _first(self, node: Expr) -> tuple[Rule, Sequence[Expr]] | None:
+        """The first rule that holds, and the order of operands it holds for."""
+        for args in _orders(node):
+            for rule in self._plan(node.op.name, args[0].op.name if args else ""):
+                if rule.apply(node, *args) is not None:
+                    return rule, args
+        return None
+
+    def _plan(self, op: str, first: str) -> tuple[Rule, ...]:
+        """The rules to try on an operation, given its first operand's."""
+        plan = self._plans.get((op, first))
+        if plan is None:
+            plan = self._plans[op, first] = tuple(
+                r for r in self.rules
+                if (not r.ops or op in r.ops) and (not r.of or first in r.of)
+            )  # fmt: skip
+        return plan
+
+
+def _orders(node: Expr) -> tuple[tuple[Expr, ...], ...]:
+    """The orders of operands to match: both, where the operation is commutative."""
+    args = node.args
+    if len(args) == 2 and args[0] is not args[1] and "commutative" in node.op.facts:
+        return args, (args[1], args[0])
+    return (args,)
+
+
+def _fit(result: Expr | None, node: Expr, rule: Rule) -> Expr:
+    """The result in the node's type: spread over its shape where that is larger."""
+    assert result is not None
+    if result.shape != node.shape:
+        result = broadcast_to(result, node.shape)
+    if result.type != node.type:
+        raise AssertionError(f"rule {rule.name} changed {node.type} to {result.type}")
+    return result.named(node.name) if node.name and result not in node.args else result
+
+
+def rewrite(
+    roots: Sequence[Expr], rules: Iterable[Rule]
+) -> tuple[list[Expr], dict[str, int]]:
+    """The roots rewritten until no rule applies, and how often each rule was applied."""
+    run = Rewriting(rules)
+    return run.run(roots), dict(run.fired)
