@@ -14,8 +14,14 @@ from graphc_llvm.emit import Function, Value
 from graphc_llvm.vmath import (
     arithmetic,
     comparison,
+    division,
+    error_function,
     exponential,
+    hyperbolic,
+    inverse,
     logarithm,
+    power,
+    trigonometric,
 )
 from graphc_llvm.vmath.cast import convert
 from graphc_llvm.vmath.lanes import Lane, V
@@ -24,7 +30,18 @@ from graphc_llvm.vmath.registry import LOWERINGS, ULP_BOUNDS
 __all__ = ["LOWERINGS", "ULP_BOUNDS", "Lane", "cast", "lower"]
 
 # Importing a module of formulas registers them.
-_FORMULAS = (arithmetic, comparison, exponential, logarithm)
+_FORMULAS = (
+    arithmetic,
+    comparison,
+    division,
+    error_function,
+    exponential,
+    hyperbolic,
+    inverse,
+    logarithm,
+    power,
+    trigonometric,
+)
 
 
 def lower(f: Function, op: str, out: Lane, args: Sequence[tuple[Lane, Value]]) -> Value:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
-from graphc_llvm.vmath.lanes import FORMATS, V, copysign, fma, select
-from graphc_llvm.vmath.registry import ANY, FLOATS, INTS, NUMBERS, lowering
+from graphc_llvm.vmath.lanes import V, copysign, fma, select
+from graphc_llvm.vmath.registry import ANY, NUMBERS, lowering
 
 
 @lowering("add", ANY)
@@ -145,17 +143,17 @@ def round_(x: V) -> V:
     return nearest(x) if x.lane.is_float else x
 
 
-@lowering("trunc", NUMBERS)
+@lowering("trunc", ANY)
 def trunc(x: V) -> V:
     return truncated(x) if x.lane.is_float else x
 
 
-@lowering("floor", NUMBERS)
+@lowering("floor", ANY)
 def floor(x: V) -> V:
     return lowered(x) if x.lane.is_float else x
 
 
-@lowering("ceil", NUMBERS)
+@lowering("ceil", ANY)
 def ceil(x: V) -> V:
     return raised(x) if x.lane.is_float else x
 

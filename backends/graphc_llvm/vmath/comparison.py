@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from graphc_llvm.vmath.lanes import V, select
-from graphc_llvm.vmath.registry import ANY, FLOATS, INTS, NUMBERS, lowering
+from graphc_llvm.vmath.registry import ANY, INTS, NUMBERS, lowering
 
 _RELATIONS = {
     "equal": "eq",
@@ -56,9 +56,7 @@ def isfinite(x: V) -> V:
 
 @lowering("signbit", NUMBERS)
 def signbit(x: V) -> V:
-    if x.lane.is_float:
-        return x.as_int() < 0
-    return x < 0
+    return (x.as_int() if x.lane.is_float else x) < 0
 
 
 @lowering("logical_and", ANY)
@@ -103,9 +101,7 @@ def bitwise_invert(x: V) -> V:
 
 def _within(count: V) -> V:
     """Whether a shift count is at least 0 and below the width (LLVM's shifts need it)."""
-    unsigned = (
-        f"icmp ult {count.lane.llvm} {count.text}, {count.const(count.lane.bits).text}"
-    )
+    unsigned = f"icmp ult {count.lane.llvm} {count.text}, {count.const(count.lane.bits).text}"
     return count.new(unsigned, "bool")
 
 

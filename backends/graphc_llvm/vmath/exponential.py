@@ -59,7 +59,7 @@ def exp_negative(x: V) -> V:
     return scale((r + t) + 1.0, n)
 
 
-@lowering("exp2", ulp=(1, 1))
+@lowering("exp2", ulp=(1.5, 1.5))
 def exp2(x: V) -> V:
     low, high = {"float32": (-151.0, 129.0), "float64": (-1076.0, 1025.0)}[x.lane.dtype]
     x = clamp(x, low, high)

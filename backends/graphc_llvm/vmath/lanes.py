@@ -7,6 +7,7 @@ order written, without fast-math flags: LLVM neither reorders nor fuses it.
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 from typing import Final
@@ -72,12 +73,16 @@ class Lane:
     def _scalar_const(self, value: float) -> str:
         if not self.is_float:
             return str(int(value))
-        if self.dtype == "float32" and abs(value) <= _FLOAT32_MAX:
-            value = struct.unpack("f", struct.pack("f", value))[0]
+        if self.dtype == "float32":
+            value = _to_float32(value)
         return f"0x{struct.unpack('>Q', struct.pack('>d', value))[0]:016X}"
 
 
-_FLOAT32_MAX: Final = float.fromhex("0x1.fffffep127")
+def _to_float32(value: float) -> float:
+    try:
+        return float(struct.unpack("f", struct.pack("f", value))[0])
+    except OverflowError:
+        return math.copysign(math.inf, value)
 
 
 @dataclass(frozen=True)
@@ -153,9 +158,7 @@ class V:
 
     def binary(self, opcode: str, other: V | float) -> V:
         """``opcode self, other``."""
-        return self.new(
-            f"{opcode} {self.lane.llvm} {self.text}, {self.lift(other).text}"
-        )
+        return self.new(f"{opcode} {self.lane.llvm} {self.text}, {self.lift(other).text}")
 
     def intrinsic(self, name: str, *others: V) -> V:
         """``llvm.name`` of this value and others of the same lane."""
@@ -260,9 +263,7 @@ class V:
     def convert(self, opcode: str, dtype: str) -> V:
         """``opcode self to dtype``: bitcast, fpext, fptrunc, zext, sitofp, ..."""
         target = self.lane.of(dtype)
-        return self.new(
-            f"{opcode} {self.lane.llvm} {self.text} to {target.llvm}", dtype
-        )
+        return self.new(f"{opcode} {self.lane.llvm} {self.text} to {target.llvm}", dtype)
 
     def as_int(self) -> V:
         """The bits of a floating-point value, as a signed integer."""

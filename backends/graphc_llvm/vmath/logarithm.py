@@ -52,8 +52,7 @@ def split(x: V) -> tuple[V, V, V]:
     # The biased exponent as a float: its bits below those of 2^mantissa, then subtracted.
     big = 2.0**fmt.mantissa
     biased = (
-        shifted.shift_right_zero(fmt.mantissa)
-        | ((fmt.bias + fmt.mantissa) << fmt.mantissa)
+        shifted.shift_right_zero(fmt.mantissa) | ((fmt.bias + fmt.mantissa) << fmt.mantissa)
     ).as_float()
     return biased - (big + fmt.bias), m, exponent
 

@@ -63,9 +63,7 @@ def lowering(
             dtype = lanes[-1].dtype
             if dtype not in dtypes:
                 raise UnsupportedOpError(f"{name} is not defined for {dtype}")
-            args = [
-                V(f, lane, value) for lane, value in zip(lanes, values, strict=True)
-            ]
+            args = [V(f, lane, value) for lane, value in zip(lanes, values, strict=True)]
             result = outlined(name, body, args) if dtype in outline else body(*args)
             if result.lane != out:
                 raise UnsupportedOpError(
