@@ -383,8 +383,7 @@ ready:
   %deserted = icmp eq i64 %workers, 0
   br i1 %deserted, label %give_up, label %publish
 publish:
-  %shares = mul i64 %wanted, 16
-  %part = udiv i64 %blocks, %shares
+  %part = lshr i64 %blocks, 12
   %chunk = call i64 @llvm.umax.i64(i64 %part, i64 1)
   store ptr %fn, ptr @fn
   store ptr %args, ptr @args
