@@ -1,0 +1,190 @@
+"""Pictures of graphs, without any program outside Python."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.util import find_spec
+from pathlib import Path
+
+from graphc.errors import GraphError
+from graphc.expr import Expr
+from graphc.inspect.fold import Box, Folded, Link
+from graphc.inspect.fold import fold as fold_boxes
+from graphc.inspect.labels import Label, labels
+from graphc.inspect.layout import Layout, arrange
+from graphc.inspect.subject import Inspectable, subject_of
+from graphc.inspect.svg import COLOURS, box_size, render
+
+#: A notebook gets no picture larger than this, in bytes.
+NOTEBOOK_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture: ``svg``, ``dot`` and ``html`` are texts; notebooks show it by themselves."""
+
+    folded: Folded
+    labels: tuple[Label, ...]
+    layout: Layout
+    title: str
+
+    @property
+    def edges(self) -> list[tuple[int, int]]:
+        return [(link.source, link.target) for link in self.folded.links]
+
+    @property
+    def svg(self) -> str:
+        marks = _operand_marks(self.folded.boxes, self.folded.links)
+        return render(self.layout, self.labels, self.edges, marks, self.title)
+
+    @property
+    def dot(self) -> str:
+        """The same boxes and edges for Graphviz, which lays them out itself."""
+        return _dot(self)
+
+    @property
+    def html(self) -> str:
+        """A page of its own: the wheel zooms, dragging moves."""
+        return _PAGE.replace("TITLE", escape(self.title)).replace("SVG", self.svg)
+
+    def save(self, path: str | Path) -> None:
+        """Write .svg, .dot, .html or .png, as the name ends (GraphError otherwise)."""
+        target = Path(path)
+        writers = {".svg": "svg", ".dot": "dot", ".gv": "dot", ".html": "html"}
+        if target.suffix == ".png":
+            target.write_bytes(self._png())
+        elif target.suffix in writers:
+            target.write_text(getattr(self, writers[target.suffix]), encoding="utf-8")
+        else:
+            raise GraphError(
+                f"cannot draw to {target.name!r}", hint="end it in .svg, .dot, .html or .png"
+            )
+
+    def _png(self) -> bytes:
+        if find_spec("cairosvg"):
+            cairosvg = importlib.import_module("cairosvg")
+            return bytes(cairosvg.svg2png(bytestring=self.svg.encode(), scale=2))
+        if find_spec("pygraphviz"):
+            graph = importlib.import_module("pygraphviz").AGraph(string=self.dot)
+            return bytes(graph.draw(format="png", prog="dot"))
+        raise GraphError(
+            "a .png needs cairosvg or pygraphviz",
+            hint="pip install graphc[draw], or draw to .svg",
+        )
+
+    def _repr_svg_(self) -> str:
+        return self.svg
+
+
+def draw(
+    given: Inspectable,
+    path: str | Path | None = None,
+    *,
+    stage: str | None = None,
+    fold: bool | int | None = None,
+) -> Drawing:
+    """A picture of a graph, top down, with boxes for nodes or folded scopes.
+
+    Parameters
+    ----------
+    given
+        An Expr, a list of them, a Graph or a compiled function.
+    path
+        Where to write it; ``.svg``, ``.dot``, ``.html`` and (with cairosvg or pygraphviz)
+        ``.png``.
+    stage
+        Of a compiled function, as in `show`.
+    fold
+        False: every node has a box. True: every outermost scope is one box. A number: scopes
+        (innermost first), then stretches of the graph, are folded until at most so many boxes
+        are left; 150 unless told otherwise.
+
+    Raises
+    ------
+    GraphError
+        If there is no such stage, or the file type is unknown or needs a missing package.
+    """
+    subject = subject_of(given, stage)
+    folded = fold_boxes(subject, fold)
+    texts = labels(subject, folded)
+    edges = [(link.source, link.target) for link in folded.links]
+    layout = arrange([box_size(x) for x in texts], edges)
+    drawing = Drawing(folded, tuple(texts), layout, _title(given, stage))
+    if path is not None:
+        drawing.save(path)
+    return drawing
+
+
+def expr_svg(expr: Expr) -> str | None:
+    """The picture that a notebook shows; None if it would be too large."""
+    svg = draw(expr).svg
+    return svg if len(svg) <= NOTEBOOK_BYTES else None
+
+
+def _title(given: Inspectable, stage: str | None) -> str:
+    name = getattr(given, "name", None) or "graph"
+    return f"{name} after {stage}" if stage else str(name)
+
+
+def _operand_marks(boxes: Sequence[Box], links: Sequence[Link]) -> list[str]:
+    """Numbers at the heads of edges into operations whose operands cannot be exchanged."""
+    heads: dict[int, int] = {}
+    for link in links:
+        heads[link.target] = heads.get(link.target, 0) + 1
+    marks = []
+    for link in links:
+        box = boxes[link.target]
+        ordered = not box.folded and "commutative" not in box.nodes[0].op.facts
+        marks.append(str(link.operand + 1) if ordered and heads[link.target] > 1 else "")
+    return marks
+
+
+def _dot(drawing: Drawing) -> str:
+    lines = [
+        "digraph {",
+        '  node [shape=box, style="rounded,filled", fontname="monospace", fontsize=11];',
+        "  edge [arrowsize=0.6, color=\"#8b929c\"];",
+    ]
+    for i, label in enumerate(drawing.labels):
+        fill, line, _ = COLOURS[label.kind]
+        pen = f'color="{"#23272e" if label.output else line}", penwidth={2 if label.output else 1}'
+        text, tip = _dot_text("\n".join(label.lines)), _dot_text(label.tooltip)
+        lines.append(f'  n{i} [label="{text}", tooltip="{tip}", fillcolor="{fill}", {pen}];')
+    lines += [f"  n{a} -> n{b};" for a, b in drawing.edges]
+    return "\n".join([*lines, "}", ""])
+
+
+def _dot_text(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>TITLE</title>
+<style>
+html, body { margin: 0; height: 100%; overflow: hidden; background: #fff; }
+#view { width: 100%; height: 100%; cursor: grab; }
+#view > svg { transform-origin: 0 0; }
+.box:hover rect { filter: brightness(0.96); }
+</style></head><body><div id="view">SVG</div>
+<script>
+const view = document.getElementById("view"), svg = view.firstElementChild;
+const fit = Math.min(1, view.clientWidth / svg.clientWidth, view.clientHeight / svg.clientHeight);
+let scale = Math.max(fit, 0.5), x = (view.clientWidth - scale * svg.clientWidth) / 2, y = 0;
+const show = () => { svg.style.transform = `translate(${x}px,${y}px) scale(${scale})`; };
+view.addEventListener("wheel", e => {
+  e.preventDefault();
+  const factor = Math.exp(-e.deltaY / 500);
+  x = e.clientX - (e.clientX - x) * factor;
+  y = e.clientY - (e.clientY - y) * factor;
+  scale *= factor;
+  show();
+}, { passive: false });
+view.addEventListener("pointermove", e => {
+  if (e.buttons & 1) { x += e.movementX; y += e.movementY; show(); }
+});
+show();
+</script></body></html>
+"""

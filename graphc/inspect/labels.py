@@ -1,0 +1,129 @@
+"""What stands in a box of a picture, and what it says when pointed at."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from graphc.expr import Expr
+from graphc.inspect.fold import Box, Folded
+from graphc.inspect.notation import Phrase, inline, inline_phrase, phrase
+from graphc.inspect.subject import Subject
+from graphc.inspect.text import name_nodes, right_side
+
+Kind = Literal["input", "parameter", "constant", "operation", "gradient", "scope", "dscope"]
+
+#: Characters of a line in a box.
+LONGEST = 30
+
+
+@dataclass(frozen=True)
+class Label:
+    """Lines of a box: the name (may be ''), the operation, the type; its kind; its tooltip."""
+
+    name: str
+    what: str
+    type: str
+    kind: Kind
+    output: bool
+    tooltip: str
+
+    @property
+    def lines(self) -> list[str]:
+        return [line for line in (self.name, self.what, self.type) if line]
+
+
+def labels(subject: Subject, folded: Folded) -> list[Label]:
+    """Labels of the boxes of a graph, in their order."""
+    names = name_nodes(subject.nodes())
+    roots = set(subject.roots)
+    updates = {value: f"next {p.name}" for p, value in subject.updates}
+    used_outside = {
+        folded_node
+        for box in folded.boxes
+        for node in box.nodes
+        for folded_node in node.args
+        if folded_node not in box.nodes[:1]
+    }
+    return [
+        _group(box, roots, used_outside) if box.folded else _single(box, names, roots, updates)
+        for box in folded.boxes
+    ]
+
+
+def _single(
+    box: Box, names: Mapping[Expr, str], roots: set[Expr], updates: Mapping[Expr, str]
+) -> Label:
+    (node,) = box.nodes
+    name = node.name or updates.get(node, "")
+    what = "" if node.op.name in ("input", "parameter") else operation(node)
+    return Label(
+        _short(name), _short(what), _short(str(node.type)), _kind(box), node in roots,
+        tooltip(node, names),
+    )  # fmt: skip
+
+
+def operation(node: Expr) -> str:
+    """The operation with dots for operands that have their own box: ``· − 1``, ``sum``."""
+    if inline(node) is not None:
+        return str(inline(node))
+    shown = [inline(a) for a in node.args]
+    dots = [Phrase("·") if text is None else inline_phrase(text) for text in shown]
+    text = phrase(node, dots).text
+    if not any(shown):
+        call = f"({', '.join('·' for _ in shown)})"
+        text = text.removesuffix(call) if text != call else text
+        if len(shown) == 2 and text.startswith("· ") and text.endswith(" ·"):
+            text = {"*": "×", "-": "−"}.get(text[2:-2], text[2:-2])
+        if node.op.name in ("reshape", "broadcast_to"):
+            text = node.op.name.removesuffix("_to")
+    return text.replace(" * ", " × ").replace(" - ", " − ").replace("-·", "−·")
+
+
+def _kind(box: Box) -> Kind:
+    if box.order:
+        return "dscope" if box.folded else "gradient"
+    if box.folded:
+        return "scope"
+    op = box.nodes[0].op
+    if op.name in ("input", "parameter"):
+        return "input" if op.name == "input" else "parameter"
+    return "constant" if op.family == "leaf" else "operation"
+
+
+def _group(box: Box, roots: set[Expr], used: set[Expr]) -> Label:
+    title = box.scope.name if box.scope else _common(box.nodes)
+    if box.order and box.scope:
+        title = f"{'d ' * box.order}{title}"
+    leaving = [n for n in box.nodes if n in roots]
+    inside = Counter(n.op.name for n in box.nodes).most_common(12)
+    parts = ", ".join(f"{n} {name}" if n > 1 else name for name, n in inside)
+    path = f"scope {box.scope.path}\n" if box.scope else ""
+    type = str(box.nodes[-1].type) if box.scope else ""
+    return Label(
+        _short(title), f"{len(box.nodes)} nodes", _short(type), _kind(box), bool(leaving),
+        f"{path}{len(box.nodes)} nodes: {parts}",
+    )  # fmt: skip
+
+
+def _common(nodes: Sequence[Expr]) -> str:
+    """The operations that occur most."""
+    return " ".join(name for name, _ in Counter(n.op.name for n in nodes).most_common(3))
+
+
+def tooltip(node: Expr, names: Mapping[Expr, str]) -> str:
+    """Formula, type, line, rule and scope, one a line."""
+    lines = [f"{names[node]} = {right_side(node, names)}", str(node.type)]
+    if node.source:
+        lines.append(f"{node.source}  {node.source.text}".rstrip())
+    if node.origin:
+        lines.append(f"made by {node.origin.rule}")
+    if node.scope:
+        lines.append(f"in {node.scope.path}")
+    return "\n".join(lines)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
