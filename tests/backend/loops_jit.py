@@ -23,7 +23,7 @@ from graphc_llvm.target import Target
 _FENCE = 0xA5
 
 #: gc_parallel on one thread: odd blocks first, backwards, then even ones; workers 0..2.
-_RUNTIME = """
+SCATTERED = """
 define internal void @one(ptr %fn, ptr %args, i64 %block) {
   %next = add i64 %block, 1
   %worker = urem i64 %block, 3
@@ -56,6 +56,25 @@ out:
   ret i32 0
 }
 define void @gc_no_poll(ptr %rt, i32 %on) {
+  ret void
+}
+"""
+
+#: Runs nothing and reports an interruption, unless it may not be interrupted.
+INTERRUPTED = """
+@off = internal global i32 0
+define i32 @gc_parallel(ptr %rt, ptr %fn, ptr %args, i64 %blocks) {
+  %quiet = load i32, ptr @off
+  %may = icmp eq i32 %quiet, 0
+  br i1 %may, label %stop, label %run
+stop:
+  ret i32 2
+run:
+  call void %fn(ptr %args, i64 0, i64 %blocks, i64 0)
+  ret i32 0
+}
+define void @gc_no_poll(ptr %rt, i32 %on) {
+  store i32 %on, ptr @off
   ret void
 }
 """
@@ -93,12 +112,18 @@ class Fenced:
 class Loaded:
     """A program as machine code."""
 
-    def __init__(self, program: Program, target: Target, math: str = "default") -> None:
+    def __init__(
+        self,
+        program: Program,
+        target: Target,
+        math: str = "default",
+        runtime: str = SCATTERED,
+    ) -> None:
         self.program = program
         self.text = lower_program(program, "f", target, math=math)
         module = llvm.parse_assembly(self.text)
         module.verify()
-        module.link_in(llvm.parse_assembly(f'target triple = "{target.triple}"\n{_RUNTIME}'))
+        module.link_in(llvm.parse_assembly(f'target triple = "{target.triple}"\n{runtime}'))
         for dtype, suffix in (("float32", "f32"), ("float64", "f64")):
             if f"@gc_gemm_{suffix}" in self.text:
                 module.link_in(llvm.parse_assembly(library(target, dtype)))

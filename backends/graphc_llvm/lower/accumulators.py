@@ -110,8 +110,11 @@ def _combine_values(
         raise CompileError(f"{r.kind} of {lane.dtype} values", hint="compare with 0 first")
     if r.kind in ("sum", "prod"):
         opcode = "add" if r.kind == "sum" else "mul"
-        return code.op(f"f{opcode}{flags} {t} {old}, {new}" if lane.is_float else
-                       f"{opcode} {t} {old}, {new}")
+        return code.op(
+            f"f{opcode}{flags} {t} {old}, {new}"
+            if lane.is_float
+            else f"{opcode} {t} {old}, {new}"
+        )
     if not lane.is_float:
         sign = "s" if lane.is_signed else "u"
         name = f"llvm.{sign}{r.kind}.{lane.suffix}"
@@ -160,7 +163,11 @@ class State:
         return "int64" if self.reduction.keeps_position else self.reduction.dtype
 
     def accumulated(
-        self, code: Code, values: Sequence[Value], positions: Sequence[Value], span: Span,
+        self,
+        code: Code,
+        values: Sequence[Value],
+        positions: Sequence[Value],
+        span: Span,
         flags: str,
     ) -> State:
         """With one more value in every active lane."""

@@ -135,7 +135,12 @@ class Blocks:
         code, status = self.nest.code, self.nest.status
         function = ("ptr", f"@{self.function}")
         stopped = code.call(
-            "i32", "gc_parallel", ("ptr", runtime), function, ("ptr", args), ("i64", str(blocks))
+            "i32",
+            "gc_parallel",
+            ("ptr", runtime),
+            function,
+            ("ptr", args),
+            ("i64", str(blocks)),
         )
         found = code.load("i32", status, 4)
         whole = code.op(f"icmp eq i32 {stopped}, 0")
@@ -213,7 +218,9 @@ class Blocks:
         for number, a in enumerate(self.scalars):
             buffers = self._slots(nest, number, a, partials)
             types = (a.dtype.name, "int64")
-            for buffer, dtype, text in zip(buffers, types, nest.states[a.name].parts[0], strict=True):
+            for buffer, dtype, text in zip(
+                buffers, types, nest.states[a.name].parts[0], strict=True
+            ):
                 if text:
                     value = Val(dtype, 1, (text,), code.depth)
                     index = Index(((BLOCK, 1),))

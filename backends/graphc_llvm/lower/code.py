@@ -209,15 +209,13 @@ class Code(Function):
 
     def offset(self, pointer: Value, nbytes: Bound) -> Value:
         """``pointer`` moved by a number of bytes."""
-        return pointer if nbytes == 0 else self.op(f"getelementptr i8, ptr {pointer}, i64 {nbytes}")
+        return (
+            pointer
+            if nbytes == 0
+            else self.op(f"getelementptr i8, ptr {pointer}, i64 {nbytes}")
+        )
 
     # Control flow ----------------------------------------------------------------------------
-
-    def cut(self) -> None:
-        """Begin a new basic block here."""
-        label = self.fresh("next")
-        self.branch(label)
-        self.label(label)
 
     @contextmanager
     def when(self, condition: Value) -> Iterator[None]:

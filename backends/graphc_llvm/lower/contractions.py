@@ -84,7 +84,12 @@ def _call(
 
 
 def _start(
-    code: Code, base: Value, operand: Operand, itemsize: int, strides: Shape, position: list[Bound]
+    code: Code,
+    base: Value,
+    operand: Operand,
+    itemsize: int,
+    strides: Shape,
+    position: list[Bound],
 ) -> Value:
     """Address of an operand at a position of the outer batch axes."""
     total = code.size(operand.offset)

@@ -205,7 +205,9 @@ def _load_part(code: Code, place: Place, where: Address, span: Span, part: int) 
     return _gather(code, place, where, span, part)
 
 
-def _reversed(code: Code, place: Place, pointer: Value, span: Span) -> tuple[Value, Value | None]:
+def _reversed(
+    code: Code, place: Place, pointer: Value, span: Span
+) -> tuple[Value, Value | None]:
     """The lowest address of lanes that run downwards, and the mask in memory order."""
     distance = f"ptr {pointer}, i64 {1 - span.width}"
     lowest = code.op(f"getelementptr {place.element}, {distance}")
@@ -221,7 +223,9 @@ def reverse(code: Code, lane: Lane, text: Value) -> Value:
     )
 
 
-def _load_vector(code: Code, place: Place, pointer: Value, width: int, mask: Value | None) -> Value:
+def _load_vector(
+    code: Code, place: Place, pointer: Value, width: int, mask: Value | None
+) -> Value:
     lane = place.lanes(width)
     if mask is None:
         return code.load(lane.llvm, pointer, place.align)
@@ -257,7 +261,10 @@ def _gather(code: Code, place: Place, where: Address, span: Span, part: int) -> 
         return code.call(
             lane.llvm,
             f"llvm.masked.gather.{lane.suffix}.v{span.width}p0",
-            (f"<{span.width} x ptr> align {place.align}", _pointers(code, place, where, span, part)),
+            (
+                f"<{span.width} x ptr> align {place.align}",
+                _pointers(code, place, where, span, part),
+            ),
             (f"<{span.width} x i1>", span.mask or "splat (i1 true)"),
             (lane.llvm, "zeroinitializer"),
         )
@@ -275,7 +282,9 @@ def _lane_pointers(
     kind = f"<{span.width} x i64>"
     offsets = _lane_offsets(code, where, span, part)
     if span.mask is not None:
-        first = splat(code, "i64", code.op(f"extractelement {kind} {offsets}, i64 0"), span.width)
+        first = splat(
+            code, "i64", code.op(f"extractelement {kind} {offsets}, i64 0"), span.width
+        )
         lanes = f"<{span.width} x i1> {span.mask}"
         offsets = code.op(f"select {lanes}, {kind} {offsets}, {kind} {first}")
     base = where.pointers[part if len(where.pointers) > 1 else 0]
@@ -342,13 +351,18 @@ def _scatter(
             "void",
             f"llvm.masked.scatter.{lane.suffix}.v{span.width}p0",
             (lane.llvm, text),
-            (f"<{span.width} x ptr> align {place.align}", _pointers(code, place, where, span, part)),
+            (
+                f"<{span.width} x ptr> align {place.align}",
+                _pointers(code, place, where, span, part),
+            ),
             (f"<{span.width} x i1>", span.mask or "splat (i1 true)"),
         )
         return
     if span.mask is not None:
         kind = place.element
-        first = splat(code, kind, code.op(f"extractelement {lane.llvm} {text}, i64 0"), span.width)
+        first = splat(
+            code, kind, code.op(f"extractelement {lane.llvm} {text}, i64 0"), span.width
+        )
         lanes = f"<{span.width} x i1> {span.mask}"
         text = code.op(f"select {lanes}, {lane.llvm} {text}, {lane.llvm} {first}")
     # Inactive lanes write what the first lane writes, where it writes.

@@ -21,10 +21,6 @@ from graphc_llvm.lower.spans import Span, Val, any_lane, constant, first_lanes
 from graphc_llvm.lower.vector import Pass, passes, shape_of
 from graphc_llvm.vmath import Lane
 
-#: Straight-line code is cut into basic blocks of about this many statements: LLVM's time on
-#: one block grows faster than its length.
-STRAIGHT_LINE = 400
-
 _ARITHMETIC = {"add": "fadd", "sub": "fsub", "mul": "fmul"}
 
 
@@ -62,10 +58,8 @@ class Nest:
 
     def run(self, body: Iterable[Statement]) -> None:
         """Write statements in order."""
-        for number, statement in enumerate(body, 1):
+        for statement in body:
             _WRITERS[type(statement)](self, statement)
-            if number % STRAIGHT_LINE == 0:
-                self.code.cut()
 
     def value(self, name: Name) -> Val:
         """The value of a name; of an accumulator, the value so far."""
@@ -205,7 +199,9 @@ class Nest:
             positions = self.value(s.position).spread(code, span)
         values = self.value(s.value).spread(code, span)
         state = self.states[s.accumulator]
-        self.states[s.accumulator] = state.accumulated(code, values, positions, span, self.flags)
+        self.states[s.accumulator] = state.accumulated(
+            code, values, positions, span, self.flags
+        )
 
     # Loops -----------------------------------------------------------------------------------
 
@@ -274,7 +270,9 @@ class Nest:
 
     def _touched(self, loop: Loop) -> list[Name]:
         """Running accumulators that the nest adds to."""
-        found = (s.accumulator for s in ir.statements(loop.body) if isinstance(s, ir.Accumulate))
+        found = (
+            s.accumulator for s in ir.statements(loop.body) if isinstance(s, ir.Accumulate)
+        )
         return [name for name in dict.fromkeys(found) if name in self.states]
 
     def _set(self, names: list[Name], values: list[Value]) -> None:
@@ -321,7 +319,7 @@ class Nest:
         for name, total in totals.items():
             scalar = total.over_lanes(self.code, self.flags)
             if name not in declared:
-                (value, position), = scalar.parts
+                ((value, position),) = scalar.parts
                 scalar = outer[name].accumulated(
                     self.code, (value,), (position,), Span(), self.flags
                 )

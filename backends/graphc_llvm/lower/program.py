@@ -15,9 +15,7 @@ from graphc_llvm.target import Target
 _ESCAPED = tuple(f"\\{byte:02X}" for byte in range(256))
 
 
-def lower_program(
-    program: Program, name: str, target: Target, *, math: str = "default"
-) -> str:
+def lower_program(program: Program, name: str, target: Target, *, math: str = "default") -> str:
     """The text of a module that defines, for other modules,
 
     ``i32 @name(ptr rt, ptr bufs, ptr dims, ptr ws, i64 threads)``
@@ -55,7 +53,9 @@ def lower_program(
 def _constant(module: Module, symbol: str, buffer: Buffer) -> Home:
     """A constant of the module that holds a buffer's bytes."""
     data = buffer.value or b""
-    text = f'c"{"".join([_ESCAPED[byte] for byte in data])}"' if any(data) else "zeroinitializer"
+    text = (
+        f'c"{"".join([_ESCAPED[byte] for byte in data])}"' if any(data) else "zeroinitializer"
+    )
     kind = f"[{len(data)} x i8]"
     module.globals[symbol] = (
         f"@{symbol} = private unnamed_addr constant {kind} {text}, align {ALIGNMENT}"
@@ -104,7 +104,13 @@ def _write_entry(
     context: Context, program: Program, layout: Layout, functions: list[str]
 ) -> None:
     """The function that fills the frame and runs the kernels in order."""
-    params = [("ptr", "rt"), ("ptr", "bufs"), ("ptr", "dims"), ("ptr", "ws"), ("i64", "threads")]
+    params = [
+        ("ptr", "rt"),
+        ("ptr", "bufs"),
+        ("ptr", "dims"),
+        ("ptr", "ws"),
+        ("i64", "threads"),
+    ]
     code = Code(context.module, context.name, "i32", params, context.symbols, internal=False)
     frame = code.alloca(f"[{len(Slot)} x i64], align 8")
     _fill(code, frame, layout)
