@@ -15,13 +15,22 @@ SLOTS = (
     *("a_bs", "a_rs", "a_cs", "b_bs", "b_rs", "b_cs", "c_bs", "c_rs", "c_cs"),
     *("accumulate", "scratch", "k_step", "k_total", "depth"),
     *("m_block", "n_block", "m_blocks", "n_blocks", "group", "units", "pack_a", "pack_b"),
-    *("unit", "by_dots"),
+    *("unit", "by_dots", "n_merged"),
 )
 _POINTERS = ("a", "b", "c", "scratch", "unit")
 
 BLOCK_PARAMS = (("ptr", "args"), ("i64", "begin"), ("i64", "end"), ("i64", "worker"))
 
-UNIT_PARAMS = (("ptr", "args"), ("i64", "batch"), ("i64", "i"), ("i64", "j"), ("ptr", "scratch"))
+#: One unit is C[row : row + m, column : column + n] of one batch element.
+UNIT_PARAMS = (
+    ("ptr", "args"),
+    ("i64", "batch"),
+    ("i64", "row"),
+    ("i64", "m"),
+    ("i64", "column"),
+    ("i64", "n"),
+    ("ptr", "scratch"),
+)
 
 
 class Slots:
@@ -43,19 +52,38 @@ class Slots:
 
 
 def block_function(module: Module, t: Tiling, scratch_bytes: int) -> str:
-    """The function that runs blocks [begin, end) of units; its symbol."""
+    """The function that runs blocks [begin, end) of units; its symbol.
+
+    Units that follow each other in a column (in the row, if there is one) run as one,
+    so that few threads pack less often than many. Values are the same: they depend on
+    how k is cut only.
+    """
     f = Code(module, f"gemm_blocks_{t.suffix}", "void", BLOCK_PARAMS, internal=True)
     s = Slots(f)
     unit, group, n_blocks, m_blocks = s["unit"], s["group"], s["n_blocks"], s["m_blocks"]
+    m_block, n_block, m, n = s["m_block"], s["n_block"], s["m"], s["n"]
+    by_column = f.compare("ne", m_blocks, "1")
+    most_i, most_j = f.select(by_column, m_blocks, "1"), f.select(by_column, "1", s["n_merged"])
     per_batch = f.mul(n_blocks, m_blocks)
     scratch = f.at(s["scratch"], ("%worker", str(scratch_bytes)))
     end = f.min(f.mul("%end", group), s["units"])
-    with f.loop(f.mul("%begin", group), end) as u:
+    count = f.fresh("count")
+    with f.loop(f.mul("%begin", group), end, "%" + count) as u:
         batch = f.div(u.index, per_batch)
         rest = f.sub(u.index, f.mul(batch, per_batch))
-        i = f.div(rest, n_blocks)
-        j = f.sub(rest, f.mul(i, n_blocks))
-        f.do(f"call void {unit}(ptr %args, i64 {batch}, i64 {i}, i64 {j}, ptr {scratch})")
+        j = f.div(rest, m_blocks)
+        i = f.sub(rest, f.mul(j, m_blocks))
+        left = f.sub(end, u.index)
+        more_i = f.min(f.min(most_i, f.sub(m_blocks, i)), left)
+        more_j = f.min(f.min(most_j, f.sub(n_blocks, j)), left)
+        f.do(f"%{count} = mul i64 {more_i}, {more_j}")
+        row, column = f.mul(i, m_block), f.mul(j, n_block)
+        rows = f.min(f.mul(more_i, m_block), f.sub(m, row))
+        columns = f.min(f.mul(more_j, n_block), f.sub(n, column))
+        f.do(
+            f"call void {unit}(ptr %args, i64 {batch}, i64 {row}, i64 {rows}, i64 {column}, "
+            f"i64 {columns}, ptr {scratch})"
+        )
     f.do("ret void")
     f.finish()
     return f.name
@@ -66,25 +94,23 @@ def gemm_unit(module: Module, t: Tiling, unpack: str) -> str:
     pack, sweep = pack_b(module, t), _sweep(module, t, unpack)
     f = Code(module, f"gemm_unit_{t.suffix}", "void", UNIT_PARAMS, internal=True)
     s = Slots(f)
-    m_block, n_block, depth = s["m_block"], s["n_block"], s["depth"]
-    row, column = f.mul("%i", m_block), f.mul("%j", n_block)
-    m, n = f.min(m_block, f.sub(s["m"], row)), f.min(n_block, f.sub(s["n"], column))
+    depth = s["depth"]
     left = f.sub(s["k_total"], f.mul("%batch", s["k_step"]))
     k = f.min(s["k"], left)
-    a = f.at(s["a"], ("%batch", s["a_bs"]), (row, s["a_rs"]))
-    b = f.at(s["b"], ("%batch", s["b_bs"]), (column, s["b_cs"]))
-    c = f.at(s["c"], ("%batch", s["c_bs"]), (row, s["c_rs"]), (column, s["c_cs"]))
+    a = f.at(s["a"], ("%batch", s["a_bs"]), ("%row", s["a_rs"]))
+    b = f.at(s["b"], ("%batch", s["b_bs"]), ("%column", s["b_cs"]))
+    c = f.at(s["c"], ("%batch", s["c_bs"]), ("%row", s["c_rs"]), ("%column", s["c_cs"]))
     b_rs, b_cs, packs = s["b_rs"], s["b_cs"], s["pack_b"]
     carried = [("i64", s["accumulate"])]
     # An empty sum still writes its zeros: the loop runs at least once.
     with f.loop("0", f.max(k, "1"), depth, carried) as p:
         kc = f.min(depth, f.sub(k, p.index))
         b_block = f.at(b, (p.index, b_rs))
-        _pack_panels(f, t, pack, b_block, b_rs, b_cs, n, kc, packs)
+        _pack_panels(f, t, pack, b_block, b_rs, b_cs, "%n", kc, packs)
         a_block = f.at(a, (p.index, s["a_cs"]))
         f.do(
-            f"call void @{sweep}(ptr %args, ptr {a_block}, ptr {b_block}, ptr {c}, i64 {m}, "
-            f"i64 {n}, i64 {kc}, i64 {p.values[0]}, ptr %scratch)"
+            f"call void @{sweep}(ptr %args, ptr {a_block}, ptr {b_block}, ptr {c}, i64 %m, "
+            f"i64 %n, i64 {kc}, i64 {p.values[0]}, ptr %scratch)"
         )
         p.next = ["1"]
     f.do("ret void")
@@ -160,15 +186,19 @@ def _sweep(module: Module, t: Tiling, unpack: str) -> str:
     packed_rs = f.select(by_rows, str(t.a_row_bytes), item)
     packed_cs = f.select(by_rows, item, str(t.rows * t.itemsize))
     tile_rs, tile_cs = f.select(packed, packed_rs, a_rs), f.select(packed, packed_cs, a_cs)
-    with f.loop("0", "%m", str(t.rows)) as i:
+    with f.loop("0", "%m", str(t.a_rows)) as block, f.loop(
+        block.index, f.min(f.add(block.index, str(t.a_rows)), "%m"), str(t.rows)
+    ) as i:
         m = f.min(f.sub("%m", i.index), str(t.rows))
         a = f.at("%a", (i.index, a_rs))
-        with f.when(packed):
+        with f.when(f.both(packed, f.compare("eq", i.index, block.index))):
+            rows = f.min(f.sub("%m", i.index), str(t.a_rows))
             f.do(
                 f"call void @{pack}(ptr {to}, ptr {a}, i64 {a_rs}, i64 {a_cs}, "
-                f"i64 {m}, i64 %k)"
+                f"i64 {rows}, i64 %k)"
             )
-        tile = f.select(packed, to, a, "ptr")
+        here = f.at(to, (f.sub(i.index, block.index), str(t.a_row_bytes)))
+        tile = f.select(packed, here, a, "ptr")
         few = f.compare("sle", m, str(t.rows // 2))
         row = f.select(few, f"getelementptr (i8, ptr @{table}, i64 {8 * t.vectors})",
                        f"@{table}", "ptr")  # fmt: skip

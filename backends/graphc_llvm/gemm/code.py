@@ -77,6 +77,11 @@ class Code(Function):
     def store(self, type: str, value: Value, pointer: Value, align: int = 8) -> None:
         self.do(f"store {type} {value}, ptr {pointer}, align {align}")
 
+    def prefetch(self, pointer: Value, write: bool = False) -> None:
+        """Ask for the cache line at ``pointer``, which need not be valid memory."""
+        kind = ("i32", str(int(write))), ("i32", "3"), ("i32", "1")
+        self.call("void", "llvm.prefetch.p0", ("ptr", pointer), *kind)
+
     @contextmanager
     def loop(
         self,

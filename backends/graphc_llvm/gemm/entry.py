@@ -126,7 +126,7 @@ def _cut(module: Module, t: Tiling, gemm: str, gemv: str) -> str:
     work = f.mul(f.mul(m, n), k)
     s["m_block"], s["n_block"] = m, n
     s["m_blocks"] = s["n_blocks"] = s["group"] = "1"
-    s["units"] = s["batch"]
+    s["n_merged"] = "1"
     s["depth"] = str(t.depth)
     is_gemv = _choose_unit(f, t, s, gemm, gemv)
     with f.when(f.compare("sgt", k, str(t.depth))):
@@ -191,3 +191,4 @@ def _cut_matrix(f: Code, t: Tiling, s: Slots, work: Value) -> None:
     m_block = f.mul(f.ceil_div(f.ceil_div(m, str(t.rows)), m_blocks), str(t.rows))
     s["n_block"], s["m_block"] = n_block, m_block
     s["n_blocks"], s["m_blocks"] = f.ceil_div(n, n_block), f.ceil_div(m, m_block)
+    s["n_merged"] = f.div(str(t.columns), n_block)

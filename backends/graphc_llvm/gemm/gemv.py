@@ -18,29 +18,26 @@ def gemv_unit(module: Module, t: Tiling, unpack: str) -> str:
     combine, dots = _combination(module, t), _dots_any_x(module, t)
     f = Code(module, f"gemv_unit_{t.suffix}", "void", UNIT_PARAMS, internal=True)
     s = Slots(f)
-    n_block = s["n_block"]
-    column = f.mul("%j", n_block)
-    n = f.min(n_block, f.sub(s["n"], column))
     k = f.min(s["k"], f.sub(s["k_total"], f.mul("%batch", s["k_step"])))
     b_rs, b_cs, c_cs = s["b_rs"], s["b_cs"], s["c_cs"]
     x = f.at(s["a"], ("%batch", s["a_bs"]))
-    b = f.at(s["b"], ("%batch", s["b_bs"]), (column, b_cs))
-    y = f.at(s["c"], ("%batch", s["c_bs"]), (column, c_cs))
+    b = f.at(s["b"], ("%batch", s["b_bs"]), ("%column", b_cs))
+    y = f.at(s["c"], ("%batch", s["c_bs"]), ("%column", c_cs))
     source = f"ptr {x}, i64 {s['a_cs']}, ptr {b}"
     accumulate = s["accumulate"]
     with f.guard(f.compare("ne", s["by_dots"], "0"), "void"):
         f.do(
-            f"call void @{dots}({source}, i64 {b_cs}, ptr {y}, i64 {c_cs}, i64 {n}, i64 {k}, "
+            f"call void @{dots}({source}, i64 {b_cs}, ptr {y}, i64 {c_cs}, i64 %n, i64 {k}, "
             f"i64 {accumulate}, ptr %scratch)"
         )
     with f.guard(f.compare("eq", c_cs, str(t.itemsize)), "void"):
         f.do(
-            f"call void @{combine}({source}, i64 {b_rs}, ptr {y}, i64 {n}, i64 {k}, "
+            f"call void @{combine}({source}, i64 {b_rs}, ptr {y}, i64 %n, i64 {k}, "
             f"i64 {accumulate})"
         )
-    f.do(f"call void @{combine}({source}, i64 {b_rs}, ptr %scratch, i64 {n}, i64 {k}, i64 0)")
+    f.do(f"call void @{combine}({source}, i64 {b_rs}, ptr %scratch, i64 %n, i64 {k}, i64 0)")
     f.do(
-        f"call void @{unpack}(ptr {y}, i64 0, i64 {c_cs}, ptr %scratch, i64 0, i64 1, i64 {n}, "
+        f"call void @{unpack}(ptr {y}, i64 0, i64 {c_cs}, ptr %scratch, i64 0, i64 1, i64 %n, "
         f"i64 {accumulate})"
     )
     f.do("ret void")

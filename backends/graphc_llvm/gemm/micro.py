@@ -57,6 +57,9 @@ def store_vector(f: Code, t: Tiling, value: Value, pointer: Value, mask: Value =
     f.do(f"call void @{name}({t.vector} {value}, {where}, <{t.lanes} x i1> {mask})")
 
 
+#: Rows of B that a kernel asks for in advance: they are too short to be foreseen.
+_AHEAD = 8
+
 KERNEL_PARAMS = (
     ("ptr", "a"),
     ("i64", "a_rs"),
@@ -87,16 +90,17 @@ def kernel(module: Module, t: Tiling, rows: int, vectors: int) -> str:
     masks = [""] * vectors
     if t.masked:
         masks[-1] = mask_below(f, t, f.sub("%n", str((vectors - 1) * t.lanes)))
+    for row in c:
+        for line in range(0, vectors * t.target.vector_bytes, 64):
+            f.prefetch(f.offset(row, str(line)), write=True)
     zeros = [(t.vector, "zeroinitializer")] * (rows * vectors)
-    carried = [*zeros, ("i64", "0"), ("ptr", "%b")]
-    with f.loop("0", "%k", carried=carried) as k:
-        *acc, step, row = k.values
-        b = [load_vector(f, t, _vector_at(f, t, row, j), masks[j]) for j in range(vectors)]
-        for i in range(rows):
-            x = splat(f, t, f.load(t.type, f.offset(a[i], step), t.itemsize))
-            for j in range(vectors):
-                acc[i * vectors + j] = fma(f, t, x, b[j], acc[i * vectors + j])
-        k.next = [*acc, f.add(step, "%a_cs"), f.offset(row, "%b_rs")]
+    state = [*zeros, ("i64", "0"), ("ptr", "%b")]
+    ahead = f.mul("%b_rs", str(_AHEAD))
+    with f.loop("0", "%k", carried=state) as k:
+        later = f.offset(k.values[-1], ahead)
+        for line in range(0, vectors * t.target.vector_bytes, 64):
+            f.prefetch(f.offset(later, str(line)))
+        k.next = _multiply_step(f, t, a, masks, list(k.values))
     tile = [
         (_vector_at(f, t, row, j), mask, acc)
         for (row, (j, mask)), acc in zip(
@@ -109,6 +113,20 @@ def kernel(module: Module, t: Tiling, rows: int, vectors: int) -> str:
     f.do("ret void")
     f.finish()
     return f.name
+
+
+def _multiply_step(
+    f: Code, t: Tiling, a: list[Value], masks: list[Value], state: list[Value]
+) -> list[Value]:
+    """One term of the sum: a column of A times a row of B; ``state`` is the tile and where."""
+    *tile, step, row = state
+    b = [load_vector(f, t, _vector_at(f, t, row, j), mask) for j, mask in enumerate(masks)]
+    for i, start in enumerate(a):
+        x = splat(f, t, f.load(t.type, f.offset(start, step), t.itemsize))
+        for j, y in enumerate(b):
+            n = i * len(b) + j
+            tile[n] = fma(f, t, x, y, tile[n])
+    return [*tile, f.add(step, "%a_cs"), f.offset(row, "%b_rs")]
 
 
 def _vector_at(f: Code, t: Tiling, row: Value, j: int) -> Value:

@@ -58,9 +58,19 @@ class Tiling:
         return self.depth * self.itemsize + 64
 
     @property
+    def a_tile_bytes(self) -> int:
+        """Scratch for the rows of A of one tile, whichever way they are packed."""
+        return self.rows * self.a_row_bytes
+
+    @property
+    def a_rows(self) -> int:
+        """Rows of A that are packed at a time."""
+        return 8 * self.rows
+
+    @property
     def tile_offset(self) -> int:
         """Where the tile of C lies in a thread's scratch, after packed B and A."""
-        return self.b_bytes + self.rows * self.a_row_bytes
+        return self.b_bytes + 16 * self.a_tile_bytes
 
     @property
     def partials_offset(self) -> int:
@@ -78,7 +88,7 @@ def tiling(target: Target, dtype: str) -> Tiling:
     itemsize = {"float32": 4, "float64": 8}[dtype]
     # rows * vectors accumulators, a row of B and one broadcast value must fit.
     rows, vectors = (8, 3) if target.registers >= 32 else (6, 2)
-    depth = 1536 // itemsize if target.vector_bytes == 64 else 1024 // itemsize
+    depth = 1280 // itemsize if target.vector_bytes == 64 else 1024 // itemsize
     budget = 3 << 18 if target.vector_bytes == 64 else 3 << 16
     width = vectors * target.lanes(itemsize)
     columns = budget // (depth * itemsize) // width * width
