@@ -466,6 +466,17 @@ def test_every_lowering_is_tested() -> None:
     assert set(ULP_BOUNDS) == {*UNARY, *BINARY}
 
 
+def test_signed_and_unsigned_share_no_function() -> None:
+    module = Module(host())
+    f = Function(module, "f", "void", [])
+    for dtype in ("int8", "uint8"):
+        lane = Lane(dtype, 16)
+        vmath.lower(f, "remainder", lane, [(lane, "%x"), (lane, "%y")])
+    signed, unsigned = module.functions.values()
+    assert "sdiv" in signed
+    assert "udiv" in unsigned
+
+
 def test_unknown_op_and_type_are_named() -> None:
     f = Function(Module(host()), "f", "void", [])
     lane = Lane("int32", 4)

@@ -19,7 +19,7 @@ _keep: list[object] = []
 def machine(target: Target) -> llvm.TargetMachine:
     triple = llvm.Target.from_triple(target.triple)
     return triple.create_target_machine(
-        cpu=target.cpu, features=target.features, opt=2, jit=True
+        cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="default"
     )
 
 

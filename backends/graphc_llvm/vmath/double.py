@@ -5,7 +5,7 @@ from __future__ import annotations
 from graphc_llvm.vmath.lanes import V, fma
 
 Pair = tuple[V, V]
-"""An unevaluated sum, the second part small beside the first."""
+"""An unevaluated sum, the second part no more than a few ulp of the first."""
 
 
 def fast_two_sum(a: V, b: V | float) -> Pair:
@@ -39,10 +39,10 @@ def two_product(a: V, b: V) -> Pair:
 def multiply(a: Pair, b: Pair) -> Pair:
     """The product of two unevaluated sums, to about twice the precision."""
     product, rest = two_product(a[0], b[0])
-    return fast_two_sum(product, rest + (a[0] * b[1] + a[1] * b[0]))
+    return product, fma(a[0], b[1], fma(a[1], b[0], rest))
 
 
 def add_small(a: Pair, b: Pair) -> Pair:
     """The sum of two unevaluated sums of which the first is larger or zero."""
     total, rest = fast_two_sum(a[0], b[0])
-    return fast_two_sum(total, rest + (a[1] + b[1]))
+    return total, rest + (a[1] + b[1])

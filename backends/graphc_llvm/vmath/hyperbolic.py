@@ -43,7 +43,7 @@ def cosh(x: V) -> V:
     return h + 0.25 / h
 
 
-@lowering("asinh", ulp=(1, 4), outline=FLOATS, widen=True)
+@lowering("asinh", ulp=(3, 3), outline=FLOATS)
 def asinh(x: V) -> V:
     """log(1 + (|x| + x^2 / (1 + sqrt(1 + x^2))))."""
     a = abs(x)
@@ -52,7 +52,7 @@ def asinh(x: V) -> V:
     return copysign(_log_double(a, a + square / (root + 1.0)), x)
 
 
-@lowering("acosh", ulp=(1, 4), outline=FLOATS, widen=True)
+@lowering("acosh", ulp=(3, 3), outline=FLOATS)
 def acosh(x: V) -> V:
     """log(1 + (t + sqrt(t (t + 2)))) with t = x - 1."""
     t = x - 1.0
@@ -66,7 +66,7 @@ def _log_double(a: V, near: V) -> V:
     return log1p(select(large, a, near)) + select(large, a.const(math.log(2)), 0.0)
 
 
-@lowering("atanh", ulp=(1, 4), outline=FLOATS, widen=True)
+@lowering("atanh", ulp=(3, 3), outline=FLOATS)
 def atanh(x: V) -> V:
     """log(1 + 2|x| / (1 - |x|)) / 2."""
     a = abs(x)

@@ -11,6 +11,7 @@ import math
 from typing import Final
 
 from graphc_llvm.vmath import coefficients
+from graphc_llvm.vmath.double import two_sum
 from graphc_llvm.vmath.lanes import V, fma, select
 from graphc_llvm.vmath.polynomial import polynomial
 from graphc_llvm.vmath.registry import lowering
@@ -112,10 +113,7 @@ def log10(x: V) -> V:
 
 @lowering("log1p", ulp=(1.5, 1.5))
 def log1p(x: V) -> V:
-    u = x + 1.0
-    # Knuth's TwoSum: the error of u, exactly.
-    v = u - 1.0
-    error = (1.0 - (u - v)) + (x - v)
+    u, error = two_sum(x.const(1.0), x)
     n, m, exponent = split(u)
     inverse = (exponent.const(2 * u.format.one) - exponent).as_float()
     big = u > 2.0 ** (u.format.mantissa + 2)

@@ -15,6 +15,17 @@ def polynomial(table: Table, x: V) -> V:
     return result
 
 
+def short_polynomial(table: Table, x: V) -> V:
+    """The same by Estrin's scheme: a shorter chain of operations, a larger error."""
+    terms: list[V | float] = list(table[x.lane.dtype])
+    while len(terms) > 1:
+        pairs = zip(terms[::2], terms[1::2], strict=False)
+        rest = terms[-1:] if len(terms) % 2 else []
+        terms = [*(fma(x, high, low) for low, high in pairs), *rest]
+        x = x * x
+    return x.lift(terms[0])
+
+
 def clamp(x: V, low: float | None, high: float | None) -> V:
     """``x`` between ``low`` and ``high``; NaN stays NaN."""
     if low is not None:

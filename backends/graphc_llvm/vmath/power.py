@@ -14,8 +14,14 @@ from graphc_llvm.vmath import coefficients, double
 from graphc_llvm.vmath.arithmetic import truncated
 from graphc_llvm.vmath.exponential import EXP_RANGE, LOG2
 from graphc_llvm.vmath.lanes import V, fma, select
-from graphc_llvm.vmath.logarithm import series, split
-from graphc_llvm.vmath.polynomial import clamp, polynomial, round_product, scale
+from graphc_llvm.vmath.logarithm import split
+from graphc_llvm.vmath.polynomial import (
+    clamp,
+    power_of_two,
+    round_product,
+    scale,
+    short_polynomial,
+)
 from graphc_llvm.vmath.registry import FLOATS, INTS, lowering
 
 #: log 2 as an upper part of 40 bits, whose product with an exponent is exact, and the rest.
@@ -39,7 +45,7 @@ def _log_pair(a: V) -> double.Pair:
     f = m - 1.0
     s = _ratio(f)
     z = double.multiply(s, s)
-    rest = fma(z[0], polynomial(coefficients.ATANH, z[0]), _THIRD[1])
+    rest = fma(z[0], short_polynomial(coefficients.ATANH, z[0]), _THIRD[1])
     third = double.fast_two_sum(f.const(_THIRD[0]), rest)
     series = double.add_small(s, double.multiply(s, double.multiply(z, third)))
     m_log = (series[0] + series[0], series[1] + series[1])
@@ -53,7 +59,7 @@ def _ratio(f: V) -> double.Pair:
     s = f * inverse
     product, error = double.two_product(s, d)
     residual = ((f - product) - error) - s * d_rest
-    return double.fast_two_sum(s, residual * inverse)
+    return s, residual * inverse
 
 
 def _exp_pair(h: V, rest: V) -> V:
@@ -65,7 +71,7 @@ def _exp_pair(h: V, rest: V) -> V:
     r1 = fma(n, -lower, r0)
     lost = fma(n, -lower, r0 - r1)
     r, lost2 = double.fast_two_sum(r1, rest)
-    t = fma(r * r, polynomial(coefficients.EXPM1, r), lost + lost2)
+    t = fma(r * r, short_polynomial(coefficients.EXPM1, r), lost + lost2)
     # Almost all of the error is that of the last addition, so exact powers come out exact.
     one_r, lost3 = double.fast_two_sum(h.const(1.0), r)
     return scale(one_r + (lost3 + t), n)
@@ -82,13 +88,18 @@ def _positive_power(a: V, y: V) -> V:
 
 
 def _wide_power(a: V, y: V) -> V:
-    """a^y for a >= 0 in float64, good for rounding to float32."""
-    n, m, _ = split(a)
+    """a^y for float32 a >= 0 by 2^(y log2 a) in float64, whose spare 29 bits suffice."""
+    n, m, _ = split(a.convert("fpext", "float64"))
     f = m - 1.0
-    t = series(f)
-    log = fma(n, _LOG2[0], f + fma(n, _LOG2[1], t))
-    log = select(a.equals(0.0), -math.inf, select(a < math.inf, log, a))
-    return _exp_pair(clamp(y, -_LARGE_EXPONENT, _LARGE_EXPONENT) * log, y.const(0.0))
+    log2 = fma(f, short_polynomial(coefficients.POW_LOG2, f), n)
+    exponent = clamp(y, -_LARGE_EXPONENT, _LARGE_EXPONENT).convert("fpext", "float64")
+    t = clamp(exponent * log2, -300.0, 300.0)
+    n = round_product(t, 1.0)
+    r = t - n
+    power = fma(r, short_polynomial(coefficients.POW_EXP2, r), 1.0) * power_of_two(n)
+    end = select((y < 0.0) ^ a.equals(0.0), a.const(0.0), math.inf)
+    inner = (a > 0.0) & (a < math.inf)
+    return select(inner, power.convert("fptrunc", "float32"), end)
 
 
 def _with_sign(power: V, x: V, y: V) -> V:
@@ -96,10 +107,9 @@ def _with_sign(power: V, x: V, y: V) -> V:
     whole = truncated(y).equals(y)
     half = y * 0.5
     odd = whole & truncated(half).differs(half)
-    negative = x.as_int() < 0
-    signed = select(negative & odd, -power, power)
+    signed = select((x.as_int() < 0) & odd, -power, power)
     domain = (x < 0.0) & (x > -math.inf) & ~whole
-    value = select(domain, math.nan, signed)
+    value = select(domain | x.is_nan() | y.is_nan(), math.nan, signed)
     return select(y.equals(0.0) | x.equals(1.0), 1.0, value)
 
 
@@ -108,11 +118,8 @@ def power(x: V, y: V) -> V:
     """C99's pow; for integers, the exact power, wrapped."""
     if not x.lane.is_float:
         return _integer_power(x, y)
-    if x.lane.dtype == "float64":
-        return _with_sign(_positive_power(abs(x), y), x, y)
-    wide, exponent = x.convert("fpext", "float64"), y.convert("fpext", "float64")
-    result = _with_sign(_wide_power(abs(wide), exponent), wide, exponent)
-    return result.convert("fptrunc", "float32")
+    positive = _wide_power if x.lane.dtype == "float32" else _positive_power
+    return _with_sign(positive(abs(x), y), x, y)
 
 
 def _integer_power(x: V, y: V) -> V:

@@ -84,7 +84,7 @@ def outlined(name: str, body: Formula, args: Sequence[V]) -> V:
     Its result has the lane of the last argument.
     """
     f, lane = args[0].f, args[-1].lane
-    symbol = f"vmath.{name}.{lane.suffix}"
+    symbol = f"vmath.{name}.{lane.dtype}.{lane.width}"
     if symbol not in f.module.functions:
         params = [(a.lane.llvm, f"x{i}") for i, a in enumerate(args)]
         inner = Function(
