@@ -148,7 +148,8 @@ class Loaded:
             *(sizes[s] for s in program.symbols)
         )
         needed = self.workspace(dims, threads)
-        assert needed >= evaluate_size(program.workspace, sizes) and needed % 64 == 0
+        assert needed >= evaluate_size(program.workspace, sizes)
+        assert needed % 64 == 0
         workspace = Fenced(np.zeros(needed, np.uint8))
         buffers = (*program.inputs, *program.outputs, *program.parameters)
         places = {b.name: Fenced(arrays[b.name]) for b in buffers}

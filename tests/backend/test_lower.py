@@ -8,12 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from graphc_llvm.target import host
-from loops_jit import INTERRUPTED, Loaded
 
 from graphc.loops.ir import (
     INDEX_ERROR,
-    INTERRUPTED as STATUS_INTERRUPTED,
     Accumulate,
     Accumulator,
     Buffer,
@@ -30,6 +27,9 @@ from graphc.loops.ir import (
     Program,
     Store,
 )
+from graphc.loops.ir import (
+    INTERRUPTED as STATUS_INTERRUPTED,
+)
 from graphc.types import (
     DTYPES,
     DType,
@@ -45,6 +45,8 @@ from graphc.types import (
     symbol,
     uint8,
 )
+from graphc_llvm.target import host
+from loops_jit import INTERRUPTED, Loaded
 from tests.reference.loops import evaluate
 
 LEVELS = ("native", "avx2", "sse2")
@@ -125,7 +127,7 @@ def compare(got: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
 
 def check(code: Loaded, n: int, arrays: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Run both ways, and serially and in blocks, which must agree to the bit."""
-    sizes = {s: n for s in code.program.symbols}
+    sizes = dict.fromkeys(code.program.symbols, n)
     given = (
         arrays_of(code.program, sizes, np.random.default_rng(n)) if arrays is None else arrays
     )
@@ -140,7 +142,7 @@ def check(code: Loaded, n: int, arrays: Mapping[str, Any] | None = None) -> dict
     return here[1]
 
 
-# Programs --------------------------------------------------------------------------------------
+# Programs ------------------------------------------------------------------------------------
 
 CASES: dict[str, Callable[[Size], Program]] = {}
 
@@ -598,7 +600,7 @@ def test_static(name: str, level: str) -> None:
         check(loaded(name, level, size), size)
 
 
-# Accumulators ----------------------------------------------------------------------------------
+# Accumulators --------------------------------------------------------------------------------
 
 KINDS = ("sum", "prod", "max", "min", "argmax", "argmin")
 
@@ -681,7 +683,7 @@ def test_sum_of_a_value_without_lanes(level: str) -> None:
         assert check(code, k)["s"] == k
 
 
-# Errors ----------------------------------------------------------------------------------------
+# Errors --------------------------------------------------------------------------------------
 
 
 def lookup(n: Size, parallel: bool) -> Program:
@@ -739,7 +741,8 @@ def test_interruption_stops_before_updates_only() -> None:
     both = program(ins, outs, copy(outs[0]), copy(w), parameters=(w,), commit=1)
     status, got = Loaded(both, host(), runtime=INTERRUPTED).run({"n": 500}, given, shared=True)
     assert status == STATUS_INTERRUPTED
-    assert (got["y"] == 2).all() and (got["w"] == 3).all()
+    assert (got["y"] == 2).all()
+    assert (got["w"] == 3).all()
     update = program(ins, outs, copy(w), parameters=(w,), commit=0)
     status, got = Loaded(update, host(), runtime=INTERRUPTED).run(
         {"n": 500}, given, shared=True
@@ -748,7 +751,7 @@ def test_interruption_stops_before_updates_only() -> None:
     assert (got["w"] == 1).all()
 
 
-# Rounding --------------------------------------------------------------------------------------
+# Rounding ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [float32, float64])

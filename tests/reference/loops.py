@@ -60,10 +60,6 @@ def identity(kind: str, dtype: np.dtype[Any]) -> Any:
     return dtype.type(np.iinfo(dtype).max if largest else np.iinfo(dtype).min)
 
 
-class Stopped(Exception):
-    """A kernel failed with a status."""
-
-
 class Evaluator:
     """One run of a program. ``memory`` holds a flat array for every buffer, by name."""
 
@@ -132,42 +128,43 @@ class Evaluator:
     def run_body(self, body: Any, env: dict[str, Any], running: dict[str, Any]) -> None:
         """Statements in order; ``running`` are the accumulators of enclosing loops."""
         for statement in body:
-            getattr(self, "do_" + type(statement).__name__)(statement, env, running)
+            _MEANING[type(statement)](self, statement, env, running)
 
-    def do_Const(self, s: ir.Const, env: dict[str, Any], running: dict[str, Any]) -> None:
+    def const(self, s: ir.Const, env: dict[str, Any], running: dict[str, Any]) -> None:
         env[s.name] = s.dtype.numpy.type(s.value)
 
-    def do_Position(self, s: ir.Position, env: dict[str, Any], running: Any) -> None:
+    def position(self, s: ir.Position, env: dict[str, Any], running: Any) -> None:
         env[s.name] = np.int64(self.index(s.index, env))
 
-    def do_Load(self, s: ir.Load, env: dict[str, Any], running: Any) -> None:
+    def load(self, s: ir.Load, env: dict[str, Any], running: Any) -> None:
         where = self.index(s.index, env)
         assert where >= 0, f"{s} reads in front of its buffer"
         env[s.name] = self.array(s.buffer)[where]
 
-    def do_Compute(self, s: ir.Compute, env: dict[str, Any], running: Any) -> None:
+    def compute(self, s: ir.Compute, env: dict[str, Any], running: Any) -> None:
         args = [env[a] for a in s.args]
         result = args[0] if s.op == "cast" else OPERATIONS[s.op](*args)
         env[s.name] = np.asarray(result).astype(s.dtype.numpy)[()]
 
-    def do_CheckedIndex(self, s: ir.CheckedIndex, env: dict[str, Any], running: Any) -> None:
+    def checked_index(self, s: ir.CheckedIndex, env: dict[str, Any], running: Any) -> None:
         size, value = self.size(s.size), int(env[s.arg])
         good = -size <= value < size
         if not good:
             self.status = ir.INDEX_ERROR
         env[s.name] = np.int64(value % size if good else 0)
 
-    def do_Store(self, s: ir.Store, env: dict[str, Any], running: Any) -> None:
+    def store(self, s: ir.Store, env: dict[str, Any], running: Any) -> None:
         where = self.index(s.index, env)
         assert where >= 0, f"{s} writes in front of its buffer"
         target = self.array(s.buffer)
         target[where] = target[where] + env[s.value] if s.add else env[s.value]
 
-    def do_Accumulate(self, s: ir.Accumulate, env: dict[str, Any], running: Any) -> None:
+    def accumulate(self, s: ir.Accumulate, env: dict[str, Any], running: Any) -> None:
         a: ir.Accumulator = running[s.accumulator]
         value = env[s.value]
         if a.shape:
-            assert a.target is not None and s.index is not None
+            assert a.target is not None
+            assert s.index is not None
             target, where = self.array(a.target), self.index(s.index, env)
             target[where] = _COMBINE[a.kind](target[where], value)
         elif a.kind in ("argmax", "argmin"):
@@ -183,12 +180,13 @@ class Evaluator:
         if better or (value != value and best == best):
             env["value of " + a.name], env[a.name] = value, np.int64(position)
 
-    def do_Loop(self, s: ir.Loop, env: dict[str, Any], running: dict[str, Any]) -> None:
+    def loop(self, s: ir.Loop, env: dict[str, Any], running: dict[str, Any]) -> None:
         inner = {**running, **{a.name: a for a in s.accumulators}}
         for a in s.accumulators:
             start = identity(a.kind, a.dtype.numpy)
             if a.shape:
-                assert a.target is not None and s.parallel
+                assert a.target is not None
+                assert s.parallel
                 self.array(a.target)[:] = start
             else:
                 exact = np.longdouble(start) if a.dtype.is_float else start
@@ -198,6 +196,18 @@ class Evaluator:
         for number in range(self.size(s.extent)):
             env[s.var] = np.int64(number)
             self.run_body(s.body, env, inner)
+
+
+_MEANING: dict[type, Callable[..., None]] = {
+    ir.Const: Evaluator.const,
+    ir.Position: Evaluator.position,
+    ir.Load: Evaluator.load,
+    ir.Compute: Evaluator.compute,
+    ir.CheckedIndex: Evaluator.checked_index,
+    ir.Store: Evaluator.store,
+    ir.Accumulate: Evaluator.accumulate,
+    ir.Loop: Evaluator.loop,
+}
 
 
 def evaluate(

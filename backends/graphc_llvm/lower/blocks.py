@@ -16,12 +16,11 @@ from graphc.loops import ir
 from graphc.loops.ir import Accumulate, Accumulator, Buffer, Index, Load, Loop, Statement, Store
 from graphc.types import Dim, Size, int64, product
 from graphc_llvm.emit import Value
-from graphc_llvm.lower.accumulators import Reduction
 from graphc_llvm.lower.code import Bound, Code
 from graphc_llvm.lower.frame import Context, Home, Slot, slot
 from graphc_llvm.lower.memory import Place, store
 from graphc_llvm.lower.nest import Nest, open_nest
-from graphc_llvm.lower.spans import Span, Val
+from graphc_llvm.lower.spans import WHOLE, Val
 from graphc_llvm.lower.vector import shape_of
 
 
@@ -224,7 +223,7 @@ class Blocks:
                 if text:
                     value = Val(dtype, 1, (text,), code.depth)
                     index = Index(((BLOCK, 1),))
-                    store(code, nest.env, nest.find(buffer), index, value, Span())
+                    store(code, nest.env, nest.find(buffer), index, value, WHOLE)
 
     def _bounds(self, code: Code, block: Bound, blocks: Bound) -> tuple[Bound, Bound]:
         extent = code.size(self.loop.extent)

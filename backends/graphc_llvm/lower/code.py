@@ -43,7 +43,7 @@ class Iteration:
 
 
 class Code(Function):
-    """A function with loops. ``symbols`` are values of size symbols; ``%dims`` holds the rest."""
+    """A function with loops. ``dims`` points to the values of the size ``symbols``."""
 
     def __init__(
         self,
@@ -178,7 +178,7 @@ class Code(Function):
         return self.once(-1, size, lambda: str(self._polynomial(size)))
 
     def _polynomial(self, size: Dim) -> Bound:
-        return reduce(self.add, (self._monomial(m, c) for m, c in size.terms), 0)
+        return reduce(self.add, [self._monomial(m, c) for m, c in size.terms])
 
     def _monomial(self, atoms: tuple[Any, ...], coefficient: int) -> Bound:
         factors: list[Bound] = [self._atom(atom) for atom in atoms]

@@ -7,7 +7,7 @@ from typing import Final
 
 from graphc.errors import CompileError
 from graphc.loops.ir import ContractionKernel, Operand
-from graphc.types import Shape, Size, product, same_size
+from graphc.types import Shape, Size, same_size
 from graphc_llvm.emit import Value
 from graphc_llvm.lower.code import Bound, Code
 from graphc_llvm.lower.frame import Context, Slot, finder, slot
@@ -33,8 +33,9 @@ def collapsed(kernel: ContractionKernel) -> tuple[Shape, tuple[Shape, Shape, Sha
             axes[-1] = (axes[-1][0] * extent, inner)
         else:
             axes.append((extent, inner))
-    a, b, out = (tuple(strides[k] for _, strides in axes) for k in range(3))
-    return tuple(extent for extent, _ in axes), (a, b, out)
+    shape = tuple(extent for extent, _ in axes)
+    strides = [tuple(own[k] for _, own in axes) for k in range(3)]
+    return shape, (strides[0], strides[1], strides[2])
 
 
 def lower_contraction(context: Context, kernel: ContractionKernel) -> str:

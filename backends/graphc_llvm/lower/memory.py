@@ -78,28 +78,36 @@ def moved(
     code: Code, place: Place, uniform: Sequence[tuple[Val, Size]], offset: Size
 ) -> tuple[Value, int]:
     """The pointer moved by uniform terms, the outermost first, and its depth."""
-    pointer, depth = place.pointer, place.depth
-    groups = {d: [t for t in uniform if t[0].depth == d] for d in {t[0].depth for t in uniform}}
-    groups.setdefault(-1, [])
-    for level in sorted(groups):
+    pointer = _step(code, place, place.pointer, place.depth, (), offset)
+    depth = place.depth
+    for level in sorted({value.depth for value, _ in uniform}):
         depth = max(depth, level)
-        key = (pointer, *((v.parts[0], s) for v, s in groups[level]))
-        terms, start = groups[level], offset if level == -1 else 0
-        pointer = code.once(
-            depth, (*key, start), lambda: _step(code, place.element, pointer, terms, start)
-        )
+        terms = tuple((v.parts[0], s) for v, s in uniform if v.depth == level)
+        pointer = _step(code, place, pointer, depth, terms, 0)
     return pointer, depth
 
 
 def _step(
-    code: Code, element: str, pointer: Value, terms: Sequence[tuple[Val, Size]], start: Size
+    code: Code,
+    place: Place,
+    pointer: Value,
+    depth: int,
+    terms: tuple[tuple[Value, Size], ...],
+    start: Size,
 ) -> Value:
-    total = code.size(start)
-    for value, stride in terms:
-        total = code.add(total, scaled(code, value.parts[0], stride))
-    if total == 0:
+    """The pointer moved by ``start`` and terms that are known at ``depth``, once."""
+
+    def compute() -> Value:
+        total = code.size(start)
+        for value, stride in terms:
+            total = code.add(total, scaled(code, value, stride))
+        if total == 0:
+            return pointer
+        return code.op(f"getelementptr {place.element}, ptr {pointer}, i64 {total}")
+
+    if not terms and same_size(start, 0):
         return pointer
-    return code.op(f"getelementptr {element}, ptr {pointer}, i64 {total}")
+    return code.once(depth, (place.element, pointer, terms, start), compute)
 
 
 def address(

@@ -17,7 +17,7 @@ from graphc_llvm.lower.accumulators import Reduction, State
 from graphc_llvm.lower.code import Bound, Code
 from graphc_llvm.lower.frame import Context, Home, Slot, finder, slot
 from graphc_llvm.lower.memory import Place
-from graphc_llvm.lower.spans import Span, Val, any_lane, constant, first_lanes
+from graphc_llvm.lower.spans import WHOLE, Span, Val, any_lane, constant, first_lanes
 from graphc_llvm.lower.vector import Pass, passes, shape_of
 from graphc_llvm.vmath import Lane
 
@@ -40,7 +40,7 @@ class Nest:
     states: dict[Name, State] = field(default_factory=dict)
     arrays: dict[Name, tuple[Reduction, Place]] = field(default_factory=dict)
     places: dict[Name, Place] = field(default_factory=dict)
-    span: Span = Span()
+    span: Span = WHOLE
 
     @property
     def flags(self) -> str:
@@ -114,14 +114,25 @@ class Nest:
     def compute(self, s: ir.Compute) -> None:
         args = [self.value(name) for name in s.args]
         width = max(a.width for a in args)
-        span = self.span if width > 1 else Span()
-        columns = [[(a.dtype, part) for part in a.spread(self.code, span)] for a in args]
-        parts = tuple(
-            self._scalar_op(s, width, list(row)) for row in zip(*columns, strict=True)
-        )
+        if width == 1:
+            self.env[s.name] = self._uniform(s, args)
+            return
+        columns = [[(a.dtype, p) for p in a.spread(self.code, self.span)] for a in args]
+        parts = tuple(self._operation(s, width, row) for row in zip(*columns, strict=True))
         self.env[s.name] = Val(s.dtype.name, width, parts, self.code.depth)
 
-    def _scalar_op(self, s: ir.Compute, width: int, args: list[tuple[str, Value]]) -> Value:
+    def _uniform(self, s: ir.Compute, args: list[Val]) -> Val:
+        """A scalar, computed outside the loops that its arguments do not depend on."""
+        row = tuple((a.dtype, a.parts[0]) for a in args)
+        depth = max(a.depth for a in args)
+        text = self.code.once(
+            depth, (s.op, s.dtype.name, row), lambda: self._operation(s, 1, row)
+        )
+        return Val(s.dtype.name, 1, (text,), depth)
+
+    def _operation(
+        self, s: ir.Compute, width: int, args: tuple[tuple[str, Value], ...]
+    ) -> Value:
         out = Lane(s.dtype.name, width)
         if s.op == "cast":
             return vmath.cast(self.code, out, args[0][1], Lane(args[0][0], width))
@@ -133,7 +144,7 @@ class Nest:
 
     def checked_index(self, s: ir.CheckedIndex) -> None:
         arg = self.value(s.arg)
-        span = self.span if arg.width > 1 else Span()
+        span = self.span if arg.width > 1 else WHOLE
         lane, size = span.lane("int64"), memory.spread_size(self.code, arg.width, s.size)
         checked = [self._checked(lane, part, size) for part in arg.spread(self.code, span)]
         self._report(any_lane(self.code, span, [bad for _, bad in checked]))
@@ -173,7 +184,7 @@ class Nest:
                 self.code, value.spread(self.code, span), ("",) * span.parts, span, self.flags
             )
             total = lanes.over_lanes(self.code, self.flags)
-            value, span = Val(r.dtype, 1, total.results, self.code.depth), Span()
+            value, span = Val(r.dtype, 1, total.results, self.code.depth), WHOLE
         old = memory.load(self.code, env, place, index, span)
         state = State(r, span.width, tuple((text, "") for text in old.parts))
         plain = replace(span, mask=None)
@@ -309,7 +320,7 @@ class Nest:
             self.states[name] = replace(fresh, parts=before + fresh.parts[1:])
         self._iterate(loop, p.begin, p.end, p.width * p.parts)
         totals.update({name: self.states[name].joined(self.code, self.flags) for name in outer})
-        self.span = Span()
+        self.span = WHOLE
 
     def _finish_lanes(
         self, loop: Loop, outer: dict[Name, State], totals: dict[Name, State]
@@ -321,7 +332,7 @@ class Nest:
             if name not in declared:
                 ((value, position),) = scalar.parts
                 scalar = outer[name].accumulated(
-                    self.code, (value,), (position,), Span(), self.flags
+                    self.code, (value,), (position,), WHOLE, self.flags
                 )
             outer[name] = scalar
         totals.clear()

@@ -32,6 +32,10 @@ class Span:
         return Lane(dtype, self.width)
 
 
+#: Outside vector loops: one iteration, scalars.
+WHOLE = Span()
+
+
 @dataclass(frozen=True)
 class Val:
     """A value: one scalar (``width`` 1) or the parts of a vector; ``depth`` is its scope's.

@@ -13,9 +13,12 @@ from graphc_llvm.target import Target
 
 #: Scalar operations that are one or two instructions; others count as `LONG`.
 SHORT = frozenset(
-    "add sub mul neg abs maximum minimum where cast square floor ceil round trunc fma "
-    "equal not_equal less less_equal greater greater_equal eq ne lt le gt ge positive "
-    "logical_and logical_or logical_not isnan relu".split()
+    (
+        *("add", "sub", "mul", "neg", "positive", "abs", "square", "fma", "maximum", "minimum"),
+        *("floor", "ceil", "round", "trunc", "where", "cast", "isnan", "equal", "not_equal"),
+        *("less", "less_equal", "greater", "greater_equal"),
+        *("logical_and", "logical_or", "logical_xor", "logical_not"),
+    )
 )
 LONG = 12
 
