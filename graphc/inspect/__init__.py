@@ -1,5 +1,16 @@
 """Looking at graphs: listings, pictures, formulas, costs, reports."""
 
+from graphc.expr import Expr
 from graphc.inspect.draw import draw as draw
+from graphc.inspect.draw import expr_svg as expr_svg
+from graphc.inspect.formula import formula as formula
+from graphc.inspect.latex import expr_latex as expr_latex
+from graphc.inspect.latex import to_latex as to_latex
 from graphc.inspect.text import show as show
 from graphc.inspect.text import show_program as show_program
+
+
+def attach() -> None:
+    """Let an Expr show itself in notebooks: as a picture and as a formula."""
+    setattr(Expr, "_repr_svg_", expr_svg)  # noqa: B010 - mypy knows no such attribute
+    setattr(Expr, "_repr_latex_", expr_latex)  # noqa: B010

@@ -146,11 +146,11 @@ def _dot(drawing: Drawing) -> str:
     lines = [
         "digraph {",
         '  node [shape=box, style="rounded,filled", fontname="monospace", fontsize=11];',
-        "  edge [arrowsize=0.6, color=\"#8b929c\"];",
+        '  edge [arrowsize=0.6, color="#8b929c"];',
     ]
     for i, label in enumerate(drawing.labels):
         fill, line, _ = COLOURS[label.kind]
-        pen = f'color="{"#23272e" if label.output else line}", penwidth={2 if label.output else 1}'
+        pen = 'color="#23272e", penwidth=2' if label.output else f'color="{line}"'
         text, tip = _dot_text("\n".join(label.lines)), _dot_text(label.tooltip)
         lines.append(f'  n{i} [label="{text}", tooltip="{tip}", fillcolor="{fill}", {pen}];')
     lines += [f"  n{a} -> n{b};" for a, b in drawing.edges]
@@ -171,8 +171,9 @@ html, body { margin: 0; height: 100%; overflow: hidden; background: #fff; }
 </style></head><body><div id="view">SVG</div>
 <script>
 const view = document.getElementById("view"), svg = view.firstElementChild;
-const fit = Math.min(1, view.clientWidth / svg.clientWidth, view.clientHeight / svg.clientHeight);
-let scale = Math.max(fit, 0.5), x = (view.clientWidth - scale * svg.clientWidth) / 2, y = 0;
+const wide = view.clientWidth / svg.clientWidth, high = view.clientHeight / svg.clientHeight;
+let scale = Math.max(0.5, Math.min(1, wide, high));
+let x = (view.clientWidth - scale * svg.clientWidth) / 2, y = 0;
 const show = () => { svg.style.transform = `translate(${x}px,${y}px) scale(${scale})`; };
 view.addEventListener("wheel", e => {
   e.preventDefault();

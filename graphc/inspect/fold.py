@@ -29,7 +29,7 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Box:
-    """A node, or the nodes of a folded scope (``scope``) or of a stretch of the graph (None)."""
+    """A node, or the nodes of a folded scope, or of a stretch of the graph (no scope)."""
 
     nodes: tuple[Expr, ...]
     order: int

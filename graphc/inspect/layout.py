@@ -12,16 +12,23 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import inf
 
 #: Distances in pixels: between boxes of a layer, between lines, between layers.
 GAP, LINE_GAP, LAYER_GAP = 22.0, 14.0, 34.0
-_LAYER_SWEEPS, _ORDER_SWEEPS, _EXCHANGE_SWEEPS, _PLACE_SWEEPS, _STRAIGHT_SWEEPS = 3, 16, 6, 24, 4
+_LAYER_SWEEPS, _ORDER_SWEEPS, _EXCHANGE_SWEEPS, _PLACE_SWEEPS, _STRAIGHT_SWEEPS = (
+    3,
+    16,
+    6,
+    24,
+    4,
+)
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A piece of an edge between adjacent layers. ``edge`` is set where it reaches its target."""
+    """A piece of an edge between adjacent layers; ``edge`` is set on its last piece."""
 
     upper: int
     lower: int
@@ -218,7 +225,9 @@ def _by_barycentre(
     key = {}
     for i, v in enumerate(row):
         around = near[v]
-        mean = sum(place[u] for u in around) / len(around) if around else (i + 0.5) * scale - 0.5
+        mean = (
+            sum(place[u] for u in around) / len(around) if around else (i + 0.5) * scale - 0.5
+        )
         key[v] = mean, (i if sweep % 4 < 2 else -i)
     return sorted(row, key=key.__getitem__)
 
@@ -260,7 +269,7 @@ def _inversions(left: Sequence[int], right: Sequence[int]) -> int:
 def crossings(rows: Sequence[Sequence[int]], below: Sequence[Sequence[int]]) -> int:
     """How many pairs of edges cross."""
     total = 0
-    for row, following in zip(rows, rows[1:], strict=False):
+    for row, following in pairwise(rows):
         place = {v: i for i, v in enumerate(following)}
         seen: list[int] = []
         for v in row:
@@ -343,7 +352,7 @@ def _straighten(
 def _offsets(row: Sequence[int], widths: Sequence[float], boxes: int) -> list[float]:
     """Smallest distance of each vertex of a layer from the first."""
     offsets = [0.0]
-    for a, b in zip(row, row[1:], strict=False):
+    for a, b in pairwise(row):
         gap = LINE_GAP if a >= boxes and b >= boxes else GAP
         offsets.append(offsets[-1] + (widths[a] + widths[b]) / 2 + gap)
     return offsets
@@ -364,8 +373,13 @@ def _pull(
         return x[v], 0.05
     total = weight = 0.0
     for u in near:
-        leaf = u < boxes and not above[u] and bool(above[v])
-        w = (0.1 if leaf else 1.0) + 2.0 * (u >= boxes) + 2.0 * (v >= boxes) + 4.0 * (u >= boxes and v >= boxes)
+        leaf = not above[u] or not above[v]
+        w = (
+            (0.1 if leaf else 1.0)
+            + 2.0 * (u >= boxes)
+            + 2.0 * (v >= boxes)
+            + 4.0 * (u >= boxes and v >= boxes)
+        )
         total += w * x[u]
         weight += w
     return total / weight, weight

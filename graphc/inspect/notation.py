@@ -11,7 +11,7 @@ from graphc.expr import Expr, constant_value
 from graphc.ops.contraction import parse
 from graphc.types import Dim, DType, same_size
 
-ATOM, POSTFIX, POWER, UNARY, PRODUCT, SUM = 14, 13, 12, 11, 10, 9
+ATOM, POSTFIX, POWER, UNARY, PRODUCT, SUM, COMPARISON = 14, 13, 12, 11, 10, 9, 4
 
 
 class Phrase(NamedTuple):
@@ -25,32 +25,32 @@ class Phrase(NamedTuple):
         return self.text if self.binding >= binding else f"({self.text})"
 
 
-#: Op to operator, precedence, and whether the right operand needs parentheses at that level.
-INFIX: dict[str, tuple[str, int, bool]] = {
-    "add": ("+", SUM, False),
-    "sub": ("-", SUM, True),
-    "mul": ("*", PRODUCT, False),
-    "div": ("/", PRODUCT, True),
-    "floor_divide": ("//", PRODUCT, True),
-    "remainder": ("%", PRODUCT, True),
-    "left_shift": ("<<", 8, True),
-    "right_shift": (">>", 8, True),
-    "bitwise_and": ("&", 7, False),
-    "bitwise_xor": ("^", 6, False),
-    "bitwise_or": ("|", 5, False),
-    "less": ("<", 4, True),
-    "less_equal": ("<=", 4, True),
-    "greater": (">", 4, True),
-    "greater_equal": (">=", 4, True),
-    "equal": ("==", 4, True),
-    "not_equal": ("!=", 4, True),
+#: Op to operator and precedence.
+INFIX: dict[str, tuple[str, int]] = {
+    "add": ("+", SUM),
+    "sub": ("-", SUM),
+    "mul": ("*", PRODUCT),
+    "div": ("/", PRODUCT),
+    "floor_divide": ("//", PRODUCT),
+    "remainder": ("%", PRODUCT),
+    "left_shift": ("<<", 8),
+    "right_shift": (">>", 8),
+    "bitwise_and": ("&", 7),
+    "bitwise_xor": ("^", 6),
+    "bitwise_or": ("|", 5),
+    "less": ("<", COMPARISON),
+    "less_equal": ("<=", COMPARISON),
+    "greater": (">", COMPARISON),
+    "greater_equal": (">=", COMPARISON),
+    "equal": ("==", COMPARISON),
+    "not_equal": ("!=", COMPARISON),
 }
 
 
-def infix(sign: str, binding: int, strict: bool, left: Phrase, right: Phrase) -> Phrase:
-    """``left sign right``."""
-    first = left.within(binding + (binding == 4))
-    return Phrase(f"{first} {sign} {right.within(binding + strict)}", binding)
+def infix(sign: str, binding: int, left: Phrase, right: Phrase) -> Phrase:
+    """``left sign right``, grouped from the left; comparisons are not chained."""
+    first = left.within(binding + (binding == COMPARISON))
+    return Phrase(f"{first} {sign} {right.within(binding + 1)}", binding)
 
 
 def number(value: Any) -> str:
@@ -112,7 +112,7 @@ def _contract(node: Expr, operands: Sequence[Phrase]) -> Phrase:
             Phrase(f"{operands[i].within(POSTFIX)}.T", POSTFIX) if turned else operands[i]
             for i, turned in zip(product.order, product.transposed, strict=True)
         ]
-        return infix("@", PRODUCT, True, sides[0], sides[1])
+        return infix("@", PRODUCT, sides[0], sides[1])
     a, b, out = parse(subscripts)
     if len(a) == len(b) == 1 and out == a + b:
         return _call("outer", operands)
@@ -171,7 +171,7 @@ def _slice(node: Expr, operands: Sequence[Phrase]) -> Phrase:
 
 
 def range_text(along: tuple[Any, Any, int], size: Any) -> str:
-    """A slice of one axis as Python writes it; a reversed one starts from its first position."""
+    """A slice of one axis as Python writes it."""
     start, length, step = along
     if same_size(start, 0) and same_size(length, size) and step == 1:
         return ":"
@@ -205,7 +205,7 @@ WRITERS: dict[str, Writer] = {
     "bitwise_invert": lambda n, o: Phrase(f"~{o[0].within(UNARY)}", UNARY),
     "square": lambda n, o: Phrase(f"{o[0].within(POSTFIX)}**2", POWER),
     "pow": lambda n, o: Phrase(f"{o[0].within(POSTFIX)}**{o[1].within(UNARY)}", POWER),
-    "reciprocal": lambda n, o: infix("/", PRODUCT, True, Phrase("1"), o[0]),
+    "reciprocal": lambda n, o: infix("/", PRODUCT, Phrase("1"), o[0]),
     "cast": lambda n, o: _call(n.dtype.short, o),
     "reshape": _shaped,
     "broadcast_to": _shaped,

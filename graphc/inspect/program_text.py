@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from graphc.inspect.notation import Phrase, infix, INFIX, number
+from graphc.inspect.notation import INFIX, Phrase, infix, number
 from graphc.loops.ir import (
     Accumulate,
     Buffer,
@@ -18,7 +18,6 @@ from graphc.loops.ir import (
     Kernel,
     Load,
     Loop,
-    LoopKernel,
     Operand,
     Position,
     Program,

@@ -25,7 +25,8 @@ PADDING = 9.0
 MARGIN = 16.0
 LEGEND = 30.0
 
-_STYLE = f"""text {{ font-family: {FONT}; font-size: 12px; text-anchor: middle; fill: #23272e; }}
+_STYLE = f"""text {{ font-family: {FONT}; font-size: 12px; fill: #23272e; }}
+text {{ text-anchor: middle; }}
 .type {{ font-size: 10.5px; fill: #747b85; }}
 .name {{ font-weight: bold; }}
 .operand {{ font-size: 9px; fill: #8b929c; }}
@@ -131,9 +132,7 @@ def _edges(
         drawn.append(f'<path class="{style}" d="{_curve(layout, s, x0, x1, sizes)}"/>')
         if s.edge is not None:
             y = layout.y(s.lower) - sizes[s.lower][1] / 2
-            drawn.append(
-                f'<path d="M{x1:.1f},{y:.1f}l-3.2,-6.5h6.4z" fill="{colour}"/>'
-            )
+            drawn.append(f'<path d="M{x1:.1f},{y:.1f}l-3.2,-6.5h6.4z" fill="{colour}"/>')
             if marks[s.edge]:
                 drawn.append(
                     f'<text class="operand" x="{x1 + 7:.1f}" y="{y - 3:.1f}">'
