@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from graphc_llvm.emit import Module, Value
-from graphc_llvm.gemm.code import Code
+from graphc_llvm.gemm.code import COLD, Code
 from graphc_llvm.gemm.micro import KERNEL_PARAMS, kernel
 from graphc_llvm.gemm.pack import pack_a, pack_b
 from graphc_llvm.gemm.tiling import Tiling
@@ -58,7 +58,7 @@ def block_function(module: Module, t: Tiling, scratch_bytes: int) -> str:
     so that few threads pack less often than many. Values are the same: they depend on
     how k is cut only.
     """
-    f = Code(module, f"gemm_blocks_{t.suffix}", "void", BLOCK_PARAMS, internal=True)
+    f = Code(module, f"gemm_blocks_{t.suffix}", "void", BLOCK_PARAMS, internal=True, attributes=COLD)
     s = Slots(f)
     unit, group, n_blocks, m_blocks = s["unit"], s["group"], s["n_blocks"], s["m_blocks"]
     m_block, n_block, m, n = s["m_block"], s["n_block"], s["m"], s["n"]
@@ -92,7 +92,7 @@ def block_function(module: Module, t: Tiling, scratch_bytes: int) -> str:
 def gemm_unit(module: Module, t: Tiling, unpack: str) -> str:
     """One unit: for each block of k, pack B, then run over the tiles."""
     pack, sweep = pack_b(module, t), _sweep(module, t, unpack)
-    f = Code(module, f"gemm_unit_{t.suffix}", "void", UNIT_PARAMS, internal=True)
+    f = Code(module, f"gemm_unit_{t.suffix}", "void", UNIT_PARAMS, internal=True, attributes=COLD)
     s = Slots(f)
     depth = s["depth"]
     left = f.sub(s["k_total"], f.mul("%batch", s["k_step"]))
@@ -176,7 +176,7 @@ _SWEEP = (
 def _sweep(module: Module, t: Tiling, unpack: str) -> str:
     """All tiles of C[m,n] for one block of k: a row of tiles shares its rows of A."""
     table, pack, panels = _kernel_table(module, t), pack_a(module, t), _panels(module, t, unpack)
-    f = Code(module, f"gemm_sweep_{t.suffix}", "void", _SWEEP, internal=True)
+    f = Code(module, f"gemm_sweep_{t.suffix}", "void", _SWEEP, internal=True, attributes=COLD)
     s = Slots(f)
     a_rs, a_cs, c_rs, packs = s["a_rs"], s["a_cs"], s["c_rs"], s["pack_a"]
     item = str(t.itemsize)
@@ -214,12 +214,13 @@ def _sweep(module: Module, t: Tiling, unpack: str) -> str:
 
 
 def _kernel_table(module: Module, t: Tiling) -> str:
-    """Kernels by number of vectors, for a full tile's rows, then for half of them."""
-    names = [
-        kernel(module, t, rows, vectors + 1)
-        for rows in (t.rows, t.rows // 2)
-        for vectors in range(t.vectors)
-    ]
+    """Kernels by number of vectors, for a full tile's rows, then for at most half of them.
+
+    Narrow panels are rare and cheap: they have no kernels of fewer rows.
+    """
+    full = [kernel(module, t, t.rows, vectors + 1) for vectors in range(t.vectors)]
+    half = kernel(module, t, t.rows // 2, t.vectors)
+    names = [*full, *full[:-1], half]
     name = f"gemm_kernels_{t.suffix}"
     entries = ", ".join(f"ptr @{n}" for n in names)
     module.globals[name] = f"@{name} = internal constant [{len(names)} x ptr] [{entries}]"

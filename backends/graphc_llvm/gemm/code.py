@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from graphc_llvm.emit import Function, Value
 
 
+#: Attributes of functions that run once in a while: they are compiled quickly instead.
+COLD = "noinline optnone"
+
+
 @dataclass
 class Loop:
     """A counted loop: its index, the carried values, and what they become.
@@ -77,9 +81,9 @@ class Code(Function):
     def store(self, type: str, value: Value, pointer: Value, align: int = 8) -> None:
         self.do(f"store {type} {value}, ptr {pointer}, align {align}")
 
-    def prefetch(self, pointer: Value, write: bool = False) -> None:
+    def prefetch(self, pointer: Value) -> None:
         """Ask for the cache line at ``pointer``, which need not be valid memory."""
-        kind = ("i32", str(int(write))), ("i32", "3"), ("i32", "1")
+        kind = ("i32", "0"), ("i32", "3"), ("i32", "1")
         self.call("void", "llvm.prefetch.p0", ("ptr", pointer), *kind)
 
     @contextmanager

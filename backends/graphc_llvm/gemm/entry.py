@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphc_llvm.emit import Module, Value
 from graphc_llvm.gemm.block import SLOTS, Slots, block_function, gemm_unit
-from graphc_llvm.gemm.code import Code
+from graphc_llvm.gemm.code import COLD, Code
 from graphc_llvm.gemm.gemv import gemv_unit
 from graphc_llvm.gemm.pack import unpack_tile
 from graphc_llvm.gemm.tiling import SCRATCH_BYTES_PER_THREAD, Tiling
@@ -22,7 +22,7 @@ def entry(module: Module, t: Tiling) -> str:
     gemm, gemv = gemm_unit(module, t, unpack), gemv_unit(module, t, unpack)
     cut, run, split = _cut(module, t, gemm, gemv), _run(module, t), _split(module, t, unpack)
     params = [("ptr", "rt"), ("ptr", "desc"), ("ptr", "scratch")]
-    f = Code(module, f"gc_gemm_{t.suffix}", "i32", params)
+    f = Code(module, f"gc_gemm_{t.suffix}", "i32", params, attributes=COLD)
     f.do(f"%args = alloca [{len(SLOTS)} x i64], align 8")
     s = Slots(f)
     _normalise(f, t, s)
@@ -68,7 +68,7 @@ def _run(module: Module, t: Tiling) -> str:
     """Run all units, in parallel if that is worth it; the pool's status."""
     blocks = block_function(module, t, SCRATCH_BYTES_PER_THREAD)
     f = Code(module, f"gemm_run_{t.suffix}", "i32", [("ptr", "rt"), ("ptr", "args")],
-             internal=True)  # fmt: skip
+             internal=True, attributes=COLD)  # fmt: skip
     s = Slots(f)
     units, group = s["units"], s["group"]
     one = f.compare("sle", units, group)
@@ -85,7 +85,7 @@ def _run(module: Module, t: Tiling) -> str:
 def _split(module: Module, t: Tiling, unpack: str) -> str:
     """Cut k into at most ``chunks`` parts that make a batch, then add up their results."""
     params = [("ptr", "rt"), ("ptr", "args"), ("i64", "chunks")]
-    f = Code(module, f"gemm_split_{t.suffix}", "i32", params, internal=True)
+    f = Code(module, f"gemm_split_{t.suffix}", "i32", params, internal=True, attributes=COLD)
     s = Slots(f)
     c, c_rs, c_cs, accumulate = s["c"], s["c_rs"], s["c_cs"], s["accumulate"]
     m, n, k = s["m"], s["n"], s["k"]
@@ -120,7 +120,7 @@ def _split(module: Module, t: Tiling, unpack: str) -> str:
 
 def _cut(module: Module, t: Tiling, gemm: str, gemv: str) -> str:
     """Choose blocks by the sizes alone, so that results do not depend on threads."""
-    f = Code(module, f"gemm_cut_{t.suffix}", "void", [("ptr", "args")], internal=True)
+    f = Code(module, f"gemm_cut_{t.suffix}", "void", [("ptr", "args")], internal=True, attributes=COLD)
     s = Slots(f)
     m, n, k = s["m"], s["n"], s["k"]
     work = f.mul(f.mul(m, n), k)
@@ -142,14 +142,21 @@ def _cut(module: Module, t: Tiling, gemm: str, gemv: str) -> str:
     unit = f.mul(f.mul(m_block, n_block), f.max(k, "1"))
     with f.when(f.compare("slt", unit, str(_SMALL))):
         s["group"] = f.ceil_div(str(_SMALL), unit)
-    strided = f.compare("ne", s["b_cs"], str(t.itemsize))
-    reused = f.compare("sge", m_block, "48")
-    s["pack_b"] = f.op(f"zext i1 {f.either(strided, reused)} to i64")
-    wide = f.compare("sge", n_block, str(4 * t.vectors * t.lanes))
-    s["pack_a"] = f.op(f"zext i1 {wide} to i64")
+    _choose_packing(f, t, s)
     f.do("ret void")
     f.finish()
     return f.name
+
+
+def _choose_packing(f: Code, t: Tiling, s: Slots) -> None:
+    """B is packed if its rows are not contiguous or read often; A if its columns are strided."""
+    item = str(t.itemsize)
+    scattered = f.compare("ne", s["b_cs"], item)
+    reused = f.compare("sge", s["m_block"], str(12 * t.rows))
+    s["pack_b"] = f.op(f"zext i1 {f.either(scattered, reused)} to i64")
+    strided = f.compare("ne", s["a_cs"], item)
+    wide = f.compare("sge", s["n_block"], str(2 * t.vectors * t.lanes))
+    s["pack_a"] = f.op(f"zext i1 {f.both(strided, wide)} to i64")
 
 
 def _choose_unit(f: Code, t: Tiling, s: Slots, gemm: str, gemv: str) -> Value:
@@ -184,9 +191,11 @@ def _cut_matrix(f: Code, t: Tiling, s: Slots, work: Value) -> None:
     split = f.min(wanted, f.ceil_div(panels, "2"))
     low = f.compare("sle", m, "256")
     n_blocks = f.max(fewest, f.select(low, split, "1"))
-    m_blocks = f.min(f.ceil_div(wanted, n_blocks), f.max("1", f.op(f"lshr i64 {m}, 7")))
-    enough = f.ceil_div(f.op(f"lshr i64 {work}, 27"), n_blocks)
-    m_blocks = f.max(m_blocks, enough)
+    # Fewer than 128 rows would use packed B too little.
+    most = f.max("1", f.op(f"lshr i64 {m}, 7"))
+    bound = f.op(f"lshr i64 {work}, 27")
+    m_blocks = f.min(f.max(f.ceil_div(wanted, n_blocks), f.ceil_div(bound, n_blocks)), most)
+    n_blocks = f.max(n_blocks, f.min(f.ceil_div(bound, m_blocks), f.ceil_div(panels, "2")))
     n_block = f.mul(f.ceil_div(panels, n_blocks), width)
     m_block = f.mul(f.ceil_div(f.ceil_div(m, str(t.rows)), m_blocks), str(t.rows))
     s["n_block"], s["m_block"] = n_block, m_block

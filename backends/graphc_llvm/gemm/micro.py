@@ -90,9 +90,6 @@ def kernel(module: Module, t: Tiling, rows: int, vectors: int) -> str:
     masks = [""] * vectors
     if t.masked:
         masks[-1] = mask_below(f, t, f.sub("%n", str((vectors - 1) * t.lanes)))
-    for row in c:
-        for line in range(0, vectors * t.target.vector_bytes, 64):
-            f.prefetch(f.offset(row, str(line)), write=True)
     zeros = [(t.vector, "zeroinitializer")] * (rows * vectors)
     state = [*zeros, ("i64", "0"), ("ptr", "%b")]
     ahead = f.mul("%b_rs", str(_AHEAD))
