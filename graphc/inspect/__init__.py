@@ -1,11 +1,14 @@
 """Looking at graphs: listings, pictures, formulas, costs, reports."""
 
 from graphc.expr import Expr
+from graphc.inspect.cost import cost as cost
+from graphc.inspect.cost import gradient_cost_ratio as gradient_cost_ratio
 from graphc.inspect.draw import draw as draw
 from graphc.inspect.draw import expr_svg as expr_svg
 from graphc.inspect.formula import formula as formula
 from graphc.inspect.latex import expr_latex as expr_latex
 from graphc.inspect.latex import to_latex as to_latex
+from graphc.inspect.report import Report as Report
 from graphc.inspect.text import show as show
 from graphc.inspect.text import show_program as show_program
 

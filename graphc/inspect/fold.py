@@ -39,6 +39,14 @@ class Box:
     def folded(self) -> bool:
         return self.scope is not None or len(self.nodes) > 1
 
+    @property
+    def title(self) -> str:
+        """The scope's name (``d relu`` for its derivative), else the commonest operations."""
+        if self.scope is not None:
+            return "d " * self.order + self.scope.name
+        common = Counter(n.op.name for n in self.nodes).most_common(3)
+        return " ".join(name for name, _ in common)
+
 
 class Link(NamedTuple):
     """An edge between boxes, by position: ``operand`` of the target (0 if it is folded)."""

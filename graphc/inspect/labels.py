@@ -11,7 +11,7 @@ from graphc.expr import Expr
 from graphc.inspect.fold import Box, Folded
 from graphc.inspect.notation import Phrase, inline, inline_phrase, phrase
 from graphc.inspect.subject import Subject
-from graphc.inspect.text import name_nodes, right_side
+from graphc.inspect.text import leaving_nodes, name_nodes, right_side
 
 Kind = Literal["input", "parameter", "constant", "operation", "gradient", "scope", "dscope"]
 
@@ -40,15 +40,11 @@ def labels(subject: Subject, folded: Folded) -> list[Label]:
     names = name_nodes(subject.nodes())
     roots = set(subject.roots)
     updates = {value: f"next {p.name}" for p, value in subject.updates}
-    used_outside = {
-        folded_node
-        for box in folded.boxes
-        for node in box.nodes
-        for folded_node in node.args
-        if folded_node not in box.nodes[:1]
-    }
+    leaving = leaving_nodes(subject, folded.boxes)
     return [
-        _group(box, roots, used_outside) if box.folded else _single(box, names, roots, updates)
+        _group(box, roots, [n for n in box.nodes if n in leaving])
+        if box.folded
+        else _single(box, names, roots, updates)
         for box in folded.boxes
     ]
 
@@ -93,24 +89,19 @@ def _kind(box: Box) -> Kind:
     return "constant" if op.family == "leaf" else "operation"
 
 
-def _group(box: Box, roots: set[Expr], used: set[Expr]) -> Label:
-    title = box.scope.name if box.scope else _common(box.nodes)
-    if box.order and box.scope:
-        title = f"{'d ' * box.order}{title}"
-    leaving = [n for n in box.nodes if n in roots]
+def _group(box: Box, roots: set[Expr], results: Sequence[Expr]) -> Label:
     inside = Counter(n.op.name for n in box.nodes).most_common(12)
     parts = ", ".join(f"{n} {name}" if n > 1 else name for name, n in inside)
     path = f"scope {box.scope.path}\n" if box.scope else ""
-    type = str(box.nodes[-1].type) if box.scope else ""
+    type = str(results[0].type) if len(results) == 1 else ""
     return Label(
-        _short(title), f"{len(box.nodes)} nodes", _short(type), _kind(box), bool(leaving),
+        _short(box.title),
+        f"{len(box.nodes)} nodes",
+        _short(type),
+        _kind(box),
+        any(n in roots for n in box.nodes),
         f"{path}{len(box.nodes)} nodes: {parts}",
-    )  # fmt: skip
-
-
-def _common(nodes: Sequence[Expr]) -> str:
-    """The operations that occur most."""
-    return " ".join(name for name, _ in Counter(n.op.name for n in nodes).most_common(3))
+    )
 
 
 def tooltip(node: Expr, names: Mapping[Expr, str]) -> str:

@@ -153,7 +153,7 @@ def _times(sign: str, binding: int, left: Phrase, right: Phrase) -> Phrase:
 
 
 def _bare(node: Expr) -> Expr:
-    """What a term is made of, under functions, reshapes and broadcasts: its shape as written."""
+    """What a term is made of, under functions, reshapes and broadcasts."""
     while _silent(node) or (node.op.family == "elementwise" and len(node.args) == 1):
         node = node.args[0]
     return node

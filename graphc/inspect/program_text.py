@@ -98,7 +98,7 @@ def _statement(s: Statement) -> list[str]:
         case Loop():
             return _loop(s)
         case Const():
-            return [f"{s.name} = {number(np.asarray(s.value))}: {s.dtype.short}"]
+            return [f"{s.name} = {number(np.asarray(s.value, s.dtype.numpy))}: {s.dtype.short}"]
         case Position():
             return [f"{s.name} = {index(s.index)}"]
         case Load():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, TypeVar
 
 from graphc.expr import Expr
+from graphc.inspect.fold import Box, fold
 from graphc.inspect.notation import Phrase, inline, inline_phrase, phrase
 from graphc.inspect.program_text import show_program
 from graphc.inspect.subject import (
@@ -28,6 +30,7 @@ def show(
     given: Inspectable | Program,
     *,
     stage: str | None = None,
+    scopes: Literal["open", "folded"] = "open",
     limit: int | None = LIMIT,
 ) -> str:
     """A listing of a graph: name, formula, type, line of the program, ``[scope]``, rule.
@@ -39,6 +42,9 @@ def show(
     stage
         Of a compiled function: ``"input"``, the name of a graph stage (the last one unless
         said), or ``"loops"`` for the loop program.
+    scopes
+        ``"folded"`` writes each outermost named part (``softmax``, a user's ``gr.scope``) as
+        one line, with its operands and its results.
     limit
         At most so many lines, from both ends; None for all.
 
@@ -52,10 +58,38 @@ def show(
     if isinstance(given, Compiled) and stage in PROGRAM_STAGES and given.program is not None:
         return show_program(given.program)
     subject = subject_of(given, stage)
-    names = name_nodes(subject.nodes())
-    listed = [node for node in names if inline(node) is None]
+    nodes = subject.nodes()
+    names = name_nodes(nodes)
+    if scopes == "folded":
+        boxes = fold(subject, True).boxes
+        leaving = leaving_nodes(subject, boxes)
+        lines = _columns([_box_row(b, leaving, names) for b in _kept(boxes, limit)])
+        return "\n".join([*_with_gap(lines, len(boxes)), *_results(subject, names)])
+    listed = [node for node in nodes if inline(node) is None]
     lines = _columns([_row(n, names) for n in _kept(listed, limit)])
     return "\n".join([*_with_gap(lines, len(listed)), *_results(subject, names)])
+
+
+def leaving_nodes(subject: Subject, boxes: Sequence[Box]) -> set[Expr]:
+    """Nodes that another box, or nobody in the graph, uses."""
+    owner = {node: box for box in boxes for node in box.nodes}
+    crossing = {a for n in owner for a in n.args if owner.get(a) is not owner[n]}
+    return crossing | set(subject.roots)
+
+
+def _box_row(box: Box, leaving: set[Expr], names: Mapping[Expr, str]) -> Row:
+    if not box.folded:
+        return _row(box.nodes[0], names)
+    own = set(box.nodes)
+    results = [n for n in box.nodes if n in leaving]
+    entering = dict.fromkeys(
+        names[a] for n in box.nodes for a in n.args if a not in own and inline(a) is None
+    )
+    left = ", ".join(names[n] for n in results)
+    types = ", ".join(str(n.type) for n in results)
+    source = str(results[-1].source or "") if results else ""
+    count = f"({len(box.nodes)} nodes)"
+    return f"{left} = {box.title}({', '.join(entering)})", types, source, "", count
 
 
 def name_nodes(nodes: Iterable[Expr]) -> dict[Expr, str]:
@@ -98,12 +132,15 @@ def _row(node: Expr, names: Mapping[Expr, str]) -> Row:
     return left, str(node.type), str(node.source or ""), scope, rule
 
 
-def _kept(nodes: Sequence[Expr], limit: int | None) -> list[Expr]:
+Item = TypeVar("Item")
+
+
+def _kept(items: Sequence[Item], limit: int | None) -> list[Item]:
     """All of them, or as many as allowed from both ends."""
-    if limit is None or len(nodes) <= limit:
-        return list(nodes)
+    if limit is None or len(items) <= limit:
+        return list(items)
     tail = limit // 2
-    return [*nodes[: limit - tail], *nodes[len(nodes) - tail :]]
+    return [*items[: limit - tail], *items[len(items) - tail :]]
 
 
 def _with_gap(lines: list[str], total: int) -> list[str]:
@@ -111,7 +148,7 @@ def _with_gap(lines: list[str], total: int) -> list[str]:
     if not missing:
         return lines
     middle = len(lines) - len(lines) // 2
-    gap = f"... {missing} nodes left out (limit=None shows all)"
+    gap = f"... {missing} lines left out (limit=None shows all)"
     return [*lines[:middle], gap, *lines[middle:]]
 
 
