@@ -10,11 +10,12 @@ from graphc.expr import Expr, apply
 from graphc.ops import elementwise as ew
 from graphc.ops.contraction import parse
 from graphc.ops.elementwise import cast, where
-from graphc.ops.movement import broadcast_to, reshape, transpose
+from graphc.ops.movement import broadcast_to, reshape
 from graphc.ops.reduction import MAX, SUM
 from graphc.ops.table import Op
+from graphc.rewrite.contraction import placed
 from graphc.rewrite.engine import EXACT, REASSOCIATING, rule
-from graphc.rewrite.match import like, number, usable
+from graphc.rewrite.match import like
 from graphc.types import float64, same_size
 
 
@@ -96,7 +97,7 @@ def contract_to_mul(node: Expr, x: Expr, y: Expr) -> Expr | None:
     left, right, out = parse(node.attrs["subscripts"])
     if set(left + right) - set(out):
         return None
-    return _aligned(left, x, out) * _aligned(right, y, out)
+    return placed(left, x, out) * placed(right, y, out)
 
 
 @rule("contract", EXACT, stage="expand")
@@ -107,24 +108,4 @@ def contract_to_sum(node: Expr, x: Expr, y: Expr) -> Expr | None:
         return None
     order = out + "".join(c for c in left if c not in out)
     summed = tuple(range(len(out), len(order)))
-    return _over(SUM, _aligned(left, x, order) * _aligned(right, y, order), summed, False)
-
-
-def _aligned(letters: str, x: Expr, order: str) -> Expr:
-    """Axes in the order of ``order``, with size 1 where a letter is missing."""
-    present = [c for c in order if c in letters]
-    moved = transpose(x, [letters.index(c) for c in present])
-    sizes = dict(zip(present, moved.shape, strict=True))
-    return reshape(moved, tuple(sizes.get(c, 1) for c in order))
-
-
-@rule("div", REASSOCIATING, stage="expand")
-def div_constant(node: Expr, x: Expr, y: Expr) -> Expr | None:
-    """x / c -> x * (1/c) for a number c: multiplication is cheaper."""
-    c = number(y)
-    if c is None or x.op.name == "constant":
-        return None
-    inverse = 1 / c
-    return x * like(inverse, x) if usable(c) and usable(inverse) else None
-
-
+    return _over(SUM, placed(left, x, order) * placed(right, y, order), summed, False)

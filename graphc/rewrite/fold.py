@@ -34,7 +34,7 @@ def fold_constants(node: Expr, *args: Expr) -> Expr | None:
 def uniform_constant(node: Expr) -> Expr | None:
     """A constant whose elements are all the same bits -> one number, broadcast."""
     value = constant_value(node)
-    if value is None or value.ndim == 0 or value.size == 0:
+    if value is None or value.size < 2:
         return None
     first = value.reshape(-1)[:1].tobytes()
     if value.tobytes() != first * value.size:

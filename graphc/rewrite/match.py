@@ -32,6 +32,12 @@ def like(value: Any, x: Expr) -> Expr:
     return constant(value, x.dtype)
 
 
+def negated(c: Expr) -> Expr:
+    """The constant -c for a constant with one element."""
+    with np.errstate(all="ignore"):
+        return like(np.negative(number(c)), c)
+
+
 def is_op(x: Expr, *names: str) -> bool:
     """Whether a node is one of some operations."""
     return x.op.name in names
