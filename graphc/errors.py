@@ -65,5 +65,9 @@ class InputTypeError(InputError, TypeError):
     """A compiled function was called with an argument of the wrong element type or kind."""
 
 
+class IndexOutOfRangeError(InputError, IndexError):
+    """An index that a compiled function was given lies outside its axis."""
+
+
 class VerificationError(GraphcError, AssertionError):
     """A stage of the pipeline produced something invalid: a fault of graphc, not of the user."""

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from graphc.errors import DTypeError, GraphError, ShapeError
 from graphc.expr import Expr, describe, topological
+from graphc.loops.ir import Guard
 from graphc.ops.leaves import Parameter
+from graphc.types import size_symbols
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,3 +109,22 @@ def _check_update(parameter: Parameter, value: Expr) -> None:
             where=shown,
             hint=f"cast it: .astype({parameter.dtype.name!r})",
         )
+
+
+def graph_symbols(graph: Graph) -> tuple[str, ...]:
+    """Names of the symbolic sizes of a graph's leaves, in order of appearance."""
+    names: dict[str, None] = {}
+    for leaf in (*graph.inputs, *graph.parameters()):
+        for size in leaf.shape:
+            names.update(dict.fromkeys(sorted(size_symbols(size))))
+    return tuple(names)
+
+
+def graph_guards(graph: Graph) -> tuple[Guard, ...]:
+    """Conditions on symbolic sizes that the graph's operations rely on."""
+    found: dict[Guard, None] = {}
+    for node in graph.nodes():
+        if node.op.guards is not None:
+            for guard in node.op.guards([a.type for a in node.args], node.attrs):
+                found[guard] = None
+    return tuple(found)

@@ -13,21 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import InputError, VerificationError
+from graphc.errors import IndexOutOfRangeError, VerificationError
 from graphc.loops.ir import INDEX_ERROR
-from graphc.types import evaluate_size
-from graphc_llvm import layout, runtime
-from graphc_llvm.call import (
-    ADDRESSES,
-    CAPACITY,
-    LOCK,
-    OWNER,
-    PARAMETERS,
-    RELEASE,
-    THREADS,
-    WORKSPACE,
-    Signature,
-)
+from graphc.types import DTYPES, DType, evaluate_size
+from graphc_llvm import builtin, layout, runtime
+from graphc_llvm.builtin import RELEASE, RESULTS, Axis, State, Tensor
+from graphc_llvm.call import Signature
 from graphc_llvm.jit import Code
 
 _METH_FASTCALL_KEYWORDS = 0x82
@@ -38,8 +29,8 @@ _WAIT = 50e-6
 Array = np.ndarray[Any, Any]
 
 
-class IndexOutOfRangeError(InputError, IndexError):
-    """An index that a compiled function was given is out of range."""
+def _words(structure: type[ctypes.Structure]) -> int:
+    return ctypes.sizeof(structure) // 8
 
 
 class _MethodDef(ctypes.Structure):
@@ -49,6 +40,13 @@ class _MethodDef(ctypes.Structure):
         ("flags", ctypes.c_int),
         ("doc", ctypes.c_char_p),
     ]
+
+
+def _number(dtype: DType) -> int | None:
+    """The Python type (its address) of a rank-0 input."""
+    if dtype.is_float:
+        return id(float)
+    return id(int) if dtype.is_integer else None
 
 
 class Entry:
@@ -97,38 +95,67 @@ class Entry:
         self._bind()
         self.callable = self._make_builtin(slow) if layout.matches() else slow
 
-    def _make_state(self) -> Array:
-        ranges = [(p.ctypes.data, p.ctypes.data + p.nbytes) for p in self._parameters]
-        state = np.zeros(PARAMETERS // 8 + 2 * len(ranges), np.int64)
-        state[THREADS // 8] = self.threads
+    def _make_state(self) -> State:
+        """The tables of the builtin, in one array."""
+        s, plan = self.signature, self.signature.plan
+        types, axes = [*s.inputs, *s.outputs], [*plan.inputs, *plan.outputs]
+        edges = [e for p in self._parameters for e in (p.ctypes.data, p.ctypes.data + p.nbytes)]
+        flat = [word for shape in axes for axis in shape for word in axis]
+        head, tensors = _words(State), _words(Tensor) * len(types)
+        self._table = np.zeros(head + tensors + len(flat) + len(edges), np.int64)
+        self._table[head + tensors :] = [*flat, *edges]
+        state = State.from_buffer(self._table.data)
+        start = self._table.ctypes.data
+        state.inputs = start + 8 * head
+        state.outputs = state.inputs + ctypes.sizeof(Tensor) * len(s.inputs)
+        place = start + 8 * (head + tensors)
+        for i, ((dtype, _), shape) in enumerate(zip(types, axes, strict=True)):
+            tensor = Tensor.from_buffer(self._table.data, 8 * (head + i * _words(Tensor)))
+            tensor.dtype, tensor.scalar = id(dtype.numpy), id(dtype.numpy.type)
+            tensor.number = _number(dtype)
+            tensor.kind, tensor.itemsize = list(DTYPES).index(dtype.name), dtype.itemsize
+            tensor.rank, tensor.axes = len(shape), place
+            place += ctypes.sizeof(Axis) * len(shape)
+        state.ranges = place
+        return self._fill(state)
+
+    def _fill(self, state: State) -> State:
+        s, plan, symbols = self.signature, self.signature.plan, self._code.symbols
+        state.n_inputs, state.n_outputs = len(s.inputs), len(s.outputs)
+        state.n_parameters, state.n_symbols = len(self._parameters), len(s.symbols)
+        state.n_found, state.n_derived = len(plan.found), len(plan.derived)
+        state.threads, state.result, state.updates = self.threads, RESULTS[s.result], s.updates
+        state.work = s.work if isinstance(s.work, int) else 0
+        state.program = symbols[self.name]
+        state.need = symbols[f"{self.name}_workspace"]
+        state.sizes = symbols.get(f"{self.name}_sizes")
         if layout.matches():
-            state[ADDRESSES // 8 : PARAMETERS // 8] = layout.addresses()
-        state[PARAMETERS // 8 :] = [edge for pair in ranges for edge in pair]
+            for name, address in zip(layout.ADDRESS_NAMES, layout.addresses(), strict=True):
+                setattr(state, name, address)
         return state
 
     def _bind(self) -> None:
         """Python functions for the native ones. They hold the GIL."""
         word, pointer, flag = ctypes.c_int64, ctypes.c_void_p, ctypes.c_int32
-        native = self._code.symbols
-        library = runtime.load().symbols
-        make = ctypes.PYFUNCTYPE
-        self._need = make(word, pointer, word)(native[f"{self.name}_workspace"])
-        self._call = make(flag, pointer, pointer, pointer, word, word)(native[f"{self.name}_run"])
+        library, make = runtime.load().symbols, ctypes.PYFUNCTYPE
+        run = make(flag, pointer, pointer, pointer, pointer, word, ctypes.c_bool)
+        self._call = run(builtin.load().symbols["gc_run"])
+        self._need = make(word, pointer, word)(self._state.need)
         self._try_lock = make(flag, pointer, word)(library["gc_lock"])
         self._unlock = make(None, pointer)(library["gc_unlock"])
         self._want = make(None, pointer, flag)(library["gc_want"])
-        self._lock = self._state.ctypes.data + LOCK
+        self._lock = ctypes.addressof(self._state)
 
     def _make_builtin(self, slow: Callable[..., Any]) -> Callable[..., Any]:
-        address = self._code.symbols[f"{self.name}_call"]
+        address = builtin.load().symbols["gc_call"]
         method = _MethodDef(self.name.encode(), address, _METH_FASTCALL_KEYWORDS, None)
         create = ctypes.pythonapi.PyCFunction_NewEx
         create.restype = ctypes.py_object
         create.argtypes = [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
-        # The builtin holds this tuple, which holds everything that it points to.
-        held = (self._state, slow, self, method)
-        builtin: Callable[..., Any] = create(ctypes.addressof(method), held, None)
-        return builtin
+        # The function holds this tuple, which holds everything that it points to.
+        held = (self._table, slow, self, method)
+        function: Callable[..., Any] = create(ctypes.addressof(method), held, None)
+        return function
 
     def run(
         self, inputs: Sequence[Array], outputs: Sequence[Array], dims: Sequence[int]
@@ -154,7 +181,9 @@ class Entry:
         values = dict(zip(self.signature.symbols, dims, strict=True))
         release = evaluate_size(self.signature.work, values) > RELEASE
         with self._memory(self._need(sizes, self.threads)) as workspace:
-            status = self._call(buffers, sizes, workspace, self.threads, release)
+            status = self._call(
+                self._state.program, buffers, sizes, workspace, self.threads, release
+            )
         if status == INDEX_ERROR:
             raise IndexOutOfRangeError(f"{self.name}: an index is out of range")
 
@@ -178,25 +207,25 @@ class Entry:
             return
         try:
             if self.signature.updates:
-                self._state[OWNER // 8] = threading.get_ident()
+                self._state.owner = threading.get_ident()
             yield self._reserve(need)
         finally:
-            self._state[OWNER // 8] = 0
+            self._state.owner = 0
             self._unlock(self._lock)
 
     def _reserve(self, need: int) -> int:
         """The cached workspace, grown if need be. Only for the holder of the lock."""
-        if need > self._state[CAPACITY // 8]:
-            self._state[CAPACITY // 8] = 0
+        if need > self._state.capacity:
+            self._state.capacity = 0
             self._workspace = None
             self._workspace = allocate(need, self.name)
-            self._state[WORKSPACE // 8] = self._workspace.ctypes.data
-            self._state[CAPACITY // 8] = need
-        return int(self._state[WORKSPACE // 8])
+            self._state.workspace = self._workspace.ctypes.data
+            self._state.capacity = need
+        return self._state.workspace or 0
 
     def _wait(self) -> None:
         """Take the lock. Others may run Python code meanwhile."""
-        if self._state[OWNER // 8] == threading.get_ident():
+        if self._state.owner == threading.get_ident():
             raise RuntimeError(
                 f"{self.name} was called while it runs in the same thread (signal handler?)"
             )
@@ -211,7 +240,7 @@ class Entry:
 
 
 def allocate(nbytes: int, name: str) -> Array:
-    """64-byte aligned memory for a program (MemoryError naming the bytes if there is not so much)."""
+    """64-byte aligned memory; MemoryError with the number of bytes if there is not so much."""
     if not 0 <= nbytes <= _physical_memory():
         raise MemoryError(f"{name} needs {nbytes} bytes of workspace")
     try:

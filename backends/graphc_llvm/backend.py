@@ -1,0 +1,142 @@
+"""The backend: a loop program in, a loaded native function out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+from graphc.backend import Array, Executable, Job
+from graphc.errors import CompileError
+from graphc.loops.ir import ContractionKernel, Program
+from graphc.types import Size
+from graphc_llvm import gemm, runtime
+from graphc_llvm.call import Signature, emit_entry
+from graphc_llvm.callable import NativeCallable, bind, vectorcallable
+from graphc_llvm.emit import Module
+from graphc_llvm.entry import Entry
+from graphc_llvm.jit import Code, engine, provide
+from graphc_llvm.lower import lower_program
+from graphc_llvm.target import Target, host
+
+
+class LLVMBackend:
+    """Native code through LLVM, in this process."""
+
+    name = "llvm"
+
+    def load(self, job: Job) -> Executable:
+        return _Native(job)
+
+    def function_class(self, base: type) -> type:
+        return _native_class(base)
+
+    def bind(self, function: Any, executable: Executable) -> None:
+        if executable.callable is not None:
+            bind(function, executable.callable)
+
+
+@cache
+def _native_class(base: type) -> type:
+    made = type(base.__name__, (base, NativeCallable), {"__module__": base.__module__})
+    return vectorcallable(made)
+
+
+class _Native:
+    """A program compiled and loaded."""
+
+    callable: Callable[..., Any] | None
+
+    def __init__(self, job: Job) -> None:
+        program = job.program()
+        self.timings: dict[str, float] = {}
+        self._target = host(job.target)
+        start = time.perf_counter()
+        text = _module_text(job, program, self._target)
+        emitted = time.perf_counter()
+        _provide_libraries(program, self._target)
+        loaded = time.perf_counter()
+        self._code = engine(self._target).compile(text)
+        done = time.perf_counter()
+        self.timings["emit"] = emitted - start
+        self.timings["libraries"] = loaded - emitted
+        self.timings["codegen"] = done - loaded
+        by_name = {p.name: p for p in job.graph.parameters()}
+        self._entry = Entry(
+            self._code,
+            job.name,
+            _signature(job, program),
+            slow=job.slow,
+            parameters=[by_name[b.name].value for b in program.parameters],
+            threads=job.threads,
+        )
+        self.callable = self._entry.callable
+
+    def run(self, inputs: Sequence[Array], outputs: Sequence[Array], sizes: Sequence[int]) -> None:
+        self._entry.run(inputs, outputs, sizes)
+
+    def text(self, kind: str) -> str | bytes:
+        if kind == "llvm_ir":
+            return self._code.ir
+        if kind == "asm":
+            return self._code.asm
+        if kind == "object":
+            return self._code.object
+        raise CompileError(f"the llvm backend generates no {kind}")
+
+
+def _module_text(job: Job, program: Program, target: Target) -> str:
+    """The program's module with its Python entry added."""
+    module = Module(target)
+    lowered = lower_program(program, job.name, target, math=job.math)
+    emit_entry(module, job.name, _signature(job, program))
+    return merge_text(lowered, module)
+
+
+def merge_text(lowered: str, module: Module) -> str:
+    """Two modules' texts as one: what one defines, the other does not declare."""
+    lines = module.text().splitlines()[1:]
+    defined = {_symbol(x) for x in (*lowered.splitlines(), *lines) if x.startswith("define ")}
+    declared: set[str] = set()
+    kept = []
+    for line in (*lowered.splitlines(), *lines):
+        if line.startswith("declare "):
+            symbol = _symbol(line)
+            if symbol in defined or symbol in declared:
+                continue
+            declared.add(symbol)
+        kept.append(line)
+    return "\n".join(kept) + "\n"
+
+
+def _symbol(line: str) -> str:
+    return line[line.index("@") + 1 : line.index("(")]
+
+
+def _signature(job: Job, program: Program) -> Signature:
+    work: Size = sum((k.flops // 8 + k.nbytes // 16 for k in program.kernels), start=0)
+    return Signature(
+        inputs=tuple((b.dtype, b.shape) for b in program.inputs),
+        outputs=tuple((b.dtype, b.shape) for b in program.outputs),
+        symbols=program.symbols,
+        guards=program.guards,
+        result=job.result,
+        work=work,
+        parameters=len(program.parameters),
+        updates=bool(job.graph.updates),
+    )
+
+
+_libraries: dict[tuple[Target, str], Code] = {}
+
+
+def _provide_libraries(program: Program, target: Target) -> None:
+    """Load the runtime, and the contraction kernels of the element types that are used."""
+    runtime.load()
+    for kernel in program.kernels:
+        if isinstance(kernel, ContractionKernel) and (target, kernel.dtype.name) not in _libraries:
+            code = engine(target).compile(gemm.library(target, kernel.dtype.name))
+            _libraries[target, kernel.dtype.name] = code
+            for name, address in code.symbols.items():
+                provide(name, address)

@@ -1,0 +1,191 @@
+"""Arguments of compiled functions: conversion, and errors that name the input.
+
+A native entry accepts arguments that are exactly right by itself; all others come here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import InputError, InputTypeError
+from graphc.expr import Expr, describe
+from graphc.graph import Graph
+from graphc.loops.ir import Guard
+from graphc.types import Dim, Shape, Size, evaluate_size, size_symbols
+
+Array = np.ndarray[Any, Any]
+
+
+def match(name: str, inputs: Sequence[Expr], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+    """One value for each input, given by position or by name."""
+    names = [x.name for x in inputs]
+    listed = ", ".join(str(n) for n in names) or "none"
+    if len(args) > len(inputs):
+        raise InputTypeError(f"{name} takes {len(inputs)} inputs ({listed}), {len(args)} given")
+    values = dict(zip(names, args, strict=False))
+    for key, value in kwargs.items():
+        if key not in names:
+            raise InputTypeError(f"{name} has no input {key!r}", hint=f"inputs: {listed}")
+        if key in values:
+            raise InputTypeError(f"{name}: the input {key!r} is given twice")
+        values[key] = value
+    missing = [str(n) for n in names if n not in values]
+    if missing:
+        raise InputTypeError(f"{name}: the input {missing[0]!r} is missing", hint=f"inputs: {listed}")
+    return [values[n] for n in names]
+
+
+def convert(name: str, x: Expr, value: Any) -> Array:
+    """A value as an array of the input's element type and rank; only lossless casts."""
+    weak = isinstance(value, (bool, int, float, list, tuple)) and not isinstance(value, np.generic)
+    try:
+        array = np.asarray(value)
+    except Exception as error:
+        raise InputTypeError(
+            f"{name}: the input {x.name!r} got {type(value).__name__}, not an array",
+            where=_expected(x),
+        ) from error
+    expected = x.dtype.numpy
+    rule = "same_kind" if weak else "safe"
+    if array.dtype != expected and not np.can_cast(array.dtype, expected, rule):
+        raise InputTypeError(
+            f"{name}: the input {x.name!r} is {array.dtype}, expected {x.dtype}",
+            where=[*_expected(x), f"found     {array.dtype}{list(array.shape)}"],
+            hint=f"convert it: {x.name}.astype({x.dtype.name!r})",
+        )
+    if array.ndim != x.ndim:
+        raise InputError(
+            f"{name}: the input {x.name!r} has {array.ndim} axes, expected {x.ndim}",
+            where=[*_expected(x), f"found     {array.dtype}{list(array.shape)}"],
+        )
+    with np.errstate(over="ignore"):
+        cast = np.require(array, expected, ["C", "A"]).reshape(array.shape)
+    if weak and x.dtype.is_float and not (np.isfinite(cast) == np.isfinite(array)).all():
+        raise InputError(f"{name}: a number given for {x.name!r} is out of range for {x.dtype}")
+    return cast
+
+
+def _expected(x: Expr) -> list[str]:
+    return describe([("expected ", x)])
+
+
+def bind_symbols(name: str, inputs: Sequence[Expr], arrays: Sequence[Array]) -> dict[str, int]:
+    """Values of the symbolic sizes; every size is compared with the array's."""
+    found: dict[str, int] = {}
+    setter: dict[str, str] = {}
+    pending = [
+        (x, axis, size, array.shape[axis])
+        for x, array in zip(inputs, arrays, strict=True)
+        for axis, size in enumerate(x.shape)
+    ]
+    while pending:
+        later = []
+        for x, axis, size, actual in pending:
+            unknown = size_symbols(size) - found.keys()
+            solved = _solve(size, unknown, actual, found)
+            if solved is not None:
+                found.update(solved)
+                setter.update(dict.fromkeys(solved, f"axis {axis} of {x.name!r}"))
+            elif unknown:
+                later.append((x, axis, size, actual))
+                continue
+            if evaluate_size(size, found) != actual:
+                raise _size_error(name, x, axis, size, actual, found, setter)
+        if len(later) == len(pending):
+            raise InputError(f"{name}: the size {later[0][2]} cannot be found from the inputs")
+        pending = later
+    return found
+
+
+def _solve(
+    size: Size, unknown: frozenset[str] | set[str], actual: int, found: Mapping[str, int]
+) -> dict[str, int] | None:
+    """The one unknown symbol of a linear size."""
+    if len(unknown) != 1 or not isinstance(size, Dim):
+        return None
+    (symbol,) = unknown
+    factor = dict(size.terms).get((symbol,), 0)
+    rest = size - Dim({(symbol,): factor}) if factor else size
+    if not factor or symbol in size_symbols(rest):
+        return None
+    value, left = divmod(actual - evaluate_size(rest, found), factor)
+    return {symbol: value if not left and value >= 0 else 0}
+
+
+def _size_error(
+    name: str,
+    x: Expr,
+    axis: int,
+    size: Size,
+    actual: int,
+    found: Mapping[str, int],
+    setter: Mapping[str, str],
+) -> InputError:
+    where = [*_expected(x)]
+    if not isinstance(size, Dim):
+        text = f"expected {size}"
+    else:
+        value = evaluate_size(size, found)
+        text = f"expected {size} = {value}"
+        where += [f"{s} = {found[s]} by {setter[s]}" for s in sorted(size.symbols)]
+    return InputError(f"{name}: axis {axis} of {x.name!r} has size {actual}, {text}", where=where)
+
+
+def check_guards(name: str, guards: Sequence[Guard], sizes: Mapping[str, int]) -> None:
+    """Raise InputError where a size is too small for what the graph does with it."""
+    for guard in guards:
+        value = evaluate_size(guard.size, sizes)
+        if value < guard.minimum:
+            given = ", ".join(f"{k} = {v}" for k, v in sizes.items())
+            raise InputError(
+                f"{name}: {guard.text}",
+                where=[f"{guard.size} = {value}, at least {guard.minimum} needed ({given})"],
+            )
+
+
+def concrete(shape: Shape, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    """A shape in numbers."""
+    return tuple(evaluate_size(s, sizes) for s in shape)
+
+
+def results(
+    name: str, graph: Graph, out: Any, sizes: Mapping[str, int], busy: Sequence[Array]
+) -> tuple[list[Array], list[tuple[Array, Array]]]:
+    """Arrays to compute into, and pairs (from, to) to copy afterwards.
+
+    ``out`` are the caller's arrays, or None. One that is not contiguous, or shares memory with
+    ``busy`` or another one, is filled by a copy after the run.
+    """
+    shapes = [concrete(x.shape, sizes) for x in graph.outputs]
+    if out is None:
+        made = [np.empty(s, x.dtype.numpy) for s, x in zip(shapes, graph.outputs, strict=True)]
+        return made, []
+    given = [out] if isinstance(out, np.ndarray) else list(out)
+    if len(given) != len(shapes):
+        raise InputTypeError(f"{name}: out has {len(given)} arrays, there are {len(shapes)} outputs")
+    targets: list[Array] = []
+    copies: list[tuple[Array, Array]] = []
+    for number, (array, shape, x) in enumerate(zip(given, shapes, graph.outputs, strict=True)):
+        _check_out(name, number, array, shape, x)
+        direct = array.flags.c_contiguous and array.flags.aligned and type(array) is np.ndarray
+        if direct and not any(np.may_share_memory(array, b) for b in (*busy, *targets)):
+            targets.append(array)
+        else:
+            targets.append(np.empty(shape, x.dtype.numpy))
+            copies.append((targets[-1], array))
+    return targets, copies
+
+
+def _check_out(name: str, number: int, array: Any, shape: tuple[int, ...], x: Expr) -> None:
+    what = f"{name}: out[{number}]"
+    if not isinstance(array, np.ndarray):
+        raise InputTypeError(f"{what} is {type(array).__name__}, not an array")
+    if array.dtype != x.dtype.numpy or not array.dtype.isnative:
+        raise InputTypeError(f"{what} is {array.dtype}, expected {x.dtype}")
+    if array.shape != shape:
+        raise InputError(f"{what} has shape {array.shape}, expected {shape}")
+    if not array.flags.writeable:
+        raise InputError(f"{what} is read-only")

@@ -1,0 +1,125 @@
+"""What a backend is, and how the installed ones are found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from graphc.errors import CompileError
+from graphc.expr import Expr
+from graphc.graph import Graph
+from graphc.interpret import evaluate
+from graphc.loops.ir import Guard, Program
+from graphc.types import Size
+
+Array = np.ndarray[Any, Any]
+ResultForm = Literal["single", "tuple", "list", "none"]
+GROUP = "graphc.backends"
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A graph on its way to a backend.
+
+    ``program`` makes the loop program when it is first asked for. ``slow`` takes the arguments of
+    a call that a native entry does not accept as they are.
+    """
+
+    name: str
+    graph: Graph
+    symbols: tuple[str, ...]
+    guards: tuple[Guard, ...]
+    program: Callable[[], Program]
+    result: ResultForm
+    threads: int
+    math: str
+    target: str
+    slow: Callable[..., Any]
+
+
+class Executable(Protocol):
+    """A loaded function: arrays in, arrays out, parameters updated in place.
+
+    ``callable``, if not None, takes the arguments of a call directly and falls back to
+    ``Job.slow``. ``texts`` are views of the generated code by name (``llvm_ir``, ``asm``).
+    ``timings`` are seconds of the backend's own steps.
+    """
+
+    callable: Callable[..., Any] | None
+    timings: dict[str, float]
+
+    def run(self, inputs: Sequence[Array], outputs: Sequence[Array], sizes: Sequence[int]) -> None:
+        """Run on arrays of exactly the right types and sizes, contiguous."""
+
+    def text(self, kind: str) -> str | bytes:
+        """Generated code: ``llvm_ir``, ``asm``, ``object``; CompileError if there is none."""
+
+
+class Backend(Protocol):
+    """Turns jobs into executables."""
+
+    name: str
+
+    def load(self, job: Job) -> Executable: ...
+
+    def function_class(self, base: type) -> type:
+        """The class of compiled functions: ``base``, or a subclass with a faster call."""
+
+    def bind(self, function: Any, executable: Executable) -> None:
+        """Let calls of a function go straight to the executable's ``callable``."""
+
+
+@cache
+def get_backend(name: str) -> Backend:
+    """The backend of that name (CompileError that lists the installed ones)."""
+    if name == "interpret":
+        return InterpretBackend()
+    found = {point.name: point for point in entry_points(group=GROUP)}
+    if name not in found:
+        raise CompileError(
+            f"there is no backend {name!r}",
+            hint=f"installed: {', '.join(['interpret', *sorted(found)])}",
+        )
+    backend: Backend = found[name].load()()
+    return backend
+
+
+class InterpretBackend:
+    """Evaluates the user's graph with NumPy, node by node."""
+
+    name = "interpret"
+
+    def load(self, job: Job) -> Executable:
+        return _Interpreted(job)
+
+    def function_class(self, base: type) -> type:
+        return base
+
+    def bind(self, function: Any, executable: Executable) -> None:
+        return None
+
+
+@dataclass(eq=False)
+class _Interpreted:
+    job: Job
+    callable: Callable[..., Any] | None = None
+    timings: dict[str, float] = field(default_factory=dict)
+
+    def run(self, inputs: Sequence[Array], outputs: Sequence[Array], sizes: Sequence[int]) -> None:
+        graph = self.job.graph
+        values: dict[Expr, Array] = dict(zip(graph.inputs, inputs, strict=True))
+        bound: dict[str, Size] = dict(zip(self.job.symbols, sizes, strict=True))
+        results = evaluate(graph.roots, values, bound)
+        count = len(graph.outputs)
+        for out, value in zip(outputs, results[:count], strict=True):
+            out[...] = value
+        for (parameter, _), value in zip(graph.updates, results[count:], strict=True):
+            parameter.value = value
+
+    def text(self, kind: str) -> str | bytes:
+        raise CompileError(f"the interpreter generates no {kind}", hint='backend="llvm"')

@@ -1,0 +1,325 @@
+"""compile(): from expressions to a function that runs."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from graphc import arguments
+from graphc.backend import (
+    Array,
+    Backend,
+    Executable,
+    Job,
+    ResultForm,
+    get_backend,
+)
+from graphc.errors import CompileError, GraphError
+from graphc.expr import Expr, describe
+from graphc.graph import Graph, check, graph_guards, graph_symbols
+from graphc.loops.build import build_program
+from graphc.loops.fuse import Fusion
+from graphc.loops.ir import Program
+from graphc.ops.leaves import Parameter
+from graphc.pipeline import Math, Options, Snapshot, run_stages
+
+if TYPE_CHECKING:
+    from graphc.inspect.report import Report
+
+Structure = Expr | Sequence[Expr] | Mapping[str, Expr]
+
+
+class CompiledFunction:
+    """A graph compiled to a function.
+
+    Call it with arrays in the form that ``inputs`` was given in: ``f(x, t)``, also
+    ``f(x=..., t=...)`` by the inputs' names, or ``f({"x": ...})`` for a dict. Results come
+    in the form of ``outputs``. ``out=`` takes arrays to write the results into.
+
+    It may be called from many threads at once; calls of a function with updates run one
+    after the other. Long calls release the GIL and can be interrupted.
+
+    Attributes
+    ----------
+    graph
+        The graph as it was given; its outputs can still be differentiated.
+    snapshots
+        The graph after each stage.
+    program
+        The loop program (None for a backend that has none).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        graph: Graph,
+        options: Options,
+        backend: Backend,
+        inputs: Structure,
+        outputs: Structure | None,
+        threads: int,
+        target: str,
+    ) -> None:
+        self.name = name
+        self.graph = graph
+        self.options = options
+        self.backend = backend.name
+        self.threads = threads
+        self.program: Program | None = None
+        self.fusion: Fusion | None = None
+        self.snapshots: list[Snapshot] = [Snapshot("input", graph)]
+        self.timings: dict[str, float] = {}
+        self._input_keys = list(inputs) if isinstance(inputs, Mapping) else None
+        self._output_keys = list(outputs) if isinstance(outputs, Mapping) else None
+        self._form = _form(outputs)
+        self._symbols = graph_symbols(graph)
+        self._guards = graph_guards(graph)
+        self._parameters = graph.parameters()
+        self._executable: Executable = backend.load(
+            Job(
+                name,
+                graph,
+                self._symbols,
+                self._guards,
+                self._lower,
+                self._form,
+                threads,
+                options.math,
+                target,
+                self._slow,
+            )
+        )
+        self.timings.update(self._executable.timings)
+
+    def _lower(self) -> Program:
+        """Run the stages and write the loops; called by backends that need them."""
+        self.snapshots = run_stages(self.graph, self.options)
+        start = time.perf_counter()
+        merge = "fuse" not in self.options.skip
+        self.program, self.fusion = build_program(self.snapshots[-1].graph, merge=merge)
+        self.timings["loops"] = time.perf_counter() - start
+        return self.program
+
+    # calls ------------------------------------------------------------------------------------
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._input_keys is not None:
+            args, kwargs = self._from_mapping(args, kwargs)
+        direct = self._executable.callable
+        result = (self._slow if direct is None else direct)(*args, **kwargs)
+        if self._output_keys is not None:
+            return dict(zip(self._output_keys, result, strict=True))
+        return result
+
+    def _from_mapping(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The values of a call with a dict, in the order of the inputs."""
+        assert self._input_keys is not None
+        out = {k: kwargs.pop(k) for k in ("out",) if k in kwargs and "out" not in self._input_keys}
+        given = dict(args[0]) if args and isinstance(args[0], Mapping) else {}
+        given.update(kwargs)
+        unknown = [k for k in given if k not in self._input_keys]
+        missing = [k for k in self._input_keys if k not in given]
+        if unknown or missing or len(args) > 1:
+            raise arguments.InputTypeError(
+                f"{self.name} takes a dict with the keys {', '.join(self._input_keys)}",
+                where=[f"missing  {k}" for k in missing] + [f"unknown  {k}" for k in unknown],
+            )
+        if isinstance(out.get("out"), Mapping) and self._output_keys is not None:
+            out["out"] = [out["out"][k] for k in self._output_keys]
+        return tuple(given[k] for k in self._input_keys), out
+
+    def _slow(self, *args: Any, **kwargs: Any) -> Any:
+        """Convert the arguments and run, or raise the precise error. Nothing changes on errors."""
+        out = kwargs.pop("out", None)
+        inputs = self.graph.inputs
+        values = arguments.match(self.name, inputs, args, kwargs)
+        arrays = [arguments.convert(self.name, x, v) for x, v in zip(inputs, values, strict=True)]
+        sizes = arguments.bind_symbols(self.name, inputs, arrays)
+        arguments.check_guards(self.name, self._guards, sizes)
+        states = [p.value for p in self._parameters]
+        if self.graph.updates:
+            arrays = [
+                a.copy() if any(np.may_share_memory(a, s) for s in states) else a for a in arrays
+            ]
+        targets, copies = arguments.results(self.name, self.graph, out, sizes, [*arrays, *states])
+        self._executable.run(arrays, targets, [sizes[s] for s in self._symbols])
+        for source, target in copies:
+            target[...] = source
+        return self._pack(targets, out)
+
+    def _pack(self, targets: list[Array], out: Any) -> Any:
+        if out is not None:
+            found = [out] if isinstance(out, np.ndarray) else list(out)
+        else:
+            found = [t if t.ndim else t[()] for t in targets]
+        if self._form == "none":
+            return None
+        if self._form == "single":
+            return found[0]
+        return tuple(found) if self._form == "tuple" else found
+
+    # looking inside -----------------------------------------------------------------------------
+
+    @property
+    def llvm_ir(self) -> str:
+        """The LLVM IR that was compiled."""
+        return str(self._executable.text("llvm_ir"))
+
+    @property
+    def asm(self) -> str:
+        """The machine code as assembly."""
+        return str(self._executable.text("asm"))
+
+    @property
+    def object_code(self) -> bytes:
+        """The machine code as a relocatable object file."""
+        code = self._executable.text("object")
+        assert isinstance(code, bytes)
+        return code
+
+    def report(self) -> Report:
+        """What compilation did and what a call costs; prints itself."""
+        from graphc.inspect.report import Report
+
+        return Report(self.name, self.snapshots, self.program, self.timings, self.options)
+
+    def _repr_html_(self) -> str:
+        return self.report()._repr_html_()
+
+    def __repr__(self) -> str:
+        takes = ", ".join(f"{x.name}: {x.type}" for x in self.graph.inputs)
+        gives = ", ".join(str(x.type) for x in self.graph.outputs)
+        return f"<compiled function {self.name}({takes}) -> {gives}>"
+
+
+def _form(outputs: Structure | None) -> ResultForm:
+    if outputs is None:
+        return "none"
+    if isinstance(outputs, Expr):
+        return "single"
+    return "tuple" if isinstance(outputs, tuple) else "list"
+
+
+def _flatten(what: str, structure: Structure | None) -> tuple[Expr, ...]:
+    """The Exprs of a structure, in order (GraphError if it holds anything else)."""
+    if structure is None:
+        return ()
+    if isinstance(structure, Expr):
+        return (structure,)
+    values = structure.values() if isinstance(structure, Mapping) else structure
+    flat = tuple(values)
+    for value in flat:
+        if not isinstance(value, Expr):
+            raise GraphError(
+                f"compile: {what} holds {type(value).__name__}, not an expression",
+                hint=f"{what} is an Expr, or a list, tuple or dict of them",
+            )
+    return flat
+
+
+def _updates(updates: Mapping[Parameter, Any] | None) -> tuple[tuple[Parameter, Expr], ...]:
+    pairs = []
+    for parameter, value in (updates or {}).items():
+        if not isinstance(parameter, Parameter):
+            shown = describe([("key", parameter)]) if isinstance(parameter, Expr) else []
+            raise GraphError(
+                f"compile: an update needs a parameter as its key, not {parameter!r}",
+                where=shown,
+                hint="make state with gr.parameter(name, value)",
+            )
+        if not isinstance(value, Expr):
+            raise GraphError(
+                f"compile: the update of {parameter.name!r} is {type(value).__name__}, "
+                "not an expression"
+            )
+        pairs.append((parameter, value))
+    return tuple(pairs)
+
+
+def available_threads() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def compile(
+    inputs: Structure,
+    outputs: Structure | None,
+    updates: Mapping[Parameter, Expr] | None = None,
+    *,
+    backend: str = "llvm",
+    threads: int | None = None,
+    math: Math = "default",
+    verify: bool = False,
+    name: str = "f",
+    target: str = "native",
+    skip: Sequence[str] = (),
+) -> CompiledFunction:
+    """Compile a graph to a function.
+
+    Parameters
+    ----------
+    inputs
+        The leaves that a call gives values for: an Expr, a list or tuple, or a dict.
+    outputs
+        What a call returns, in the same form: an Expr, a list, a tuple, a dict, or None.
+    updates
+        The next value of parameters, by parameter. All are computed from the old values and
+        the outputs; then the parameters change, all of them or, on any error, none.
+    backend
+        ``"llvm"`` (native code) or ``"interpret"`` (NumPy).
+    threads
+        Threads of large kernels; all cores that the process may use by default. Results do not
+        depend on it.
+    math
+        ``"strict"``: exact rewrites only and every operation rounded. ``"default"``: rewrites
+        that change rounding or the sign of a zero, fused multiply-add. ``"fast"``: as default,
+        and denormal numbers may be taken as zero.
+    verify
+        Check the result of every stage.
+    name
+        For reports, errors and generated code: a Python identifier.
+    target
+        ``"native"``, or a lower level of this machine: ``"avx512"``, ``"avx2"``, ``"sse2"``.
+    skip
+        Names of stages to leave out, for comparison.
+
+    Raises
+    ------
+    GraphError
+        If a leaf is missing from the inputs, a name is used twice, an update is not of a parameter.
+    ShapeError, DTypeError
+        If an update has another type than its parameter.
+
+    Examples
+    --------
+    >>> import graphc as gr
+    >>> x = gr.scalar("x", dtype="float64")
+    >>> f = gr.compile(x, gr.sin(x) ** 2)
+    >>> float(f(0.0))
+    0.0
+    """
+    if not isinstance(name, str) or not name.isidentifier():
+        raise CompileError(f"compile: {name!r} is not a name", hint="use a Python identifier")
+    if math not in ("strict", "default", "fast"):
+        raise CompileError(f"compile: math is strict, default or fast, not {math!r}")
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise CompileError(f"compile: threads is a positive number, not {threads!r}")
+    graph = check(Graph(_flatten("inputs", inputs), _flatten("outputs", outputs), _updates(updates)))
+    options = Options(math, verify, frozenset(skip))
+    chosen = get_backend(backend)
+    direct = not isinstance(inputs, Mapping) and not isinstance(outputs, Mapping)
+    cls = chosen.function_class(CompiledFunction) if direct else CompiledFunction
+    function: CompiledFunction = cls(
+        name, graph, options, chosen, inputs, outputs, threads or available_threads(), target
+    )
+    if direct:
+        chosen.bind(function, function._executable)
+    return function

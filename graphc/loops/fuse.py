@@ -1,0 +1,612 @@
+"""Fusion: which nodes are computed by one loop nest, and which values are kept in memory.
+
+Nodes join the group of their operands when one loop nest over a common space can compute
+them all. A group has a space (a list of sizes) and, if it holds row reductions, a set of row axes:
+the loops over the other axes are outside, and each row is passed over as often as its
+reductions require (a softmax: maximum, sum, quotient). A reduction over the outermost axis ends
+the group's use of its result: it is complete only after the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from graphc.expr import Expr, constant_value, topological
+from graphc.graph import Graph
+from graphc.loops.access import VIEWS, Access, inner_merges, only_ones, resolve
+from graphc.types import Size, same_size
+
+REDUCTIONS = frozenset(["sum", "prod", "max", "min", "any", "all", "argmax", "argmin"])
+LEAVES = frozenset(["input", "parameter", "constant", "iota", "size"])
+OWN_KERNEL = frozenset(["contract", "concatenate", "pad", "cumsum", "cumprod", "scatter_add"])
+
+#: Straight-line code beyond this many nodes is cut: compilers are superlinear in its length.
+MAX_NODES = 1500
+#: A value is computed again rather than stored if that costs at most this many flops.
+RECOMPUTE_COST = 4
+
+Axes = tuple[int | None, ...]
+
+
+@dataclass(eq=False)
+class Group:
+    """Nodes computed by one kernel.
+
+    ``axes`` maps each axis of a node to an axis of the space (None: size 1). ``reduced`` are
+    the space axes that a reduction runs over, ``spans`` all those that its operand has.
+    ``finished`` are results of other groups' reductions that it reads.
+    """
+
+    number: int
+    space: list[Size] = field(default_factory=list)
+    nodes: list[Expr] = field(default_factory=list)
+    axes: dict[Expr, Axes] = field(default_factory=dict)
+    reduced: dict[Expr, frozenset[int]] = field(default_factory=dict)
+    spans: dict[Expr, frozenset[int]] = field(default_factory=dict)
+    finished: set[Expr] = field(default_factory=set)
+    row: frozenset[int] | None = None
+    cost: int = 0
+
+    def order(self, row: frozenset[int] | None = None) -> list[int]:
+        """Space axes from the outermost loop to the innermost."""
+        inner = row if row is not None else (self.row or frozenset())
+        every = range(len(self.space))
+        return [a for a in every if a not in inner] + [a for a in every if a in inner]
+
+    def serves(self, row: frozenset[int] | None) -> bool:
+        """Whether with these row axes every reduction can run.
+
+        The loops around an operand must be its own (else it would be counted several times), and
+        what is not a row reduction must run over the outermost loop.
+        """
+        order = self.order(row)
+        for node, over in self.reduced.items():
+            span = self.spans[node]
+            if set(order[: len(span)]) != span or (over != row and order[0] not in over):
+                return False
+            if over != row and node.op.name in ("argmax", "argmin") and len(span) > 1:
+                return False
+        return True
+
+    def is_row(self, node: Expr) -> bool:
+        """Whether a reduction is finished with each row, so that the group can use it."""
+        return self.row is not None and self.reduced[node] == self.row
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """The result: groups (and single nodes with kernels of their own) in an order that can run."""
+
+    graph: Graph
+    units: tuple[Group | Expr, ...]
+    stored: frozenset[Expr]
+    refused: dict[tuple[Expr, Expr], str]
+
+    def owns_memory(self, node: Expr) -> bool:
+        return owns_memory(node, self.stored)
+
+
+def is_scalar_constant(node: Expr) -> bool:
+    value = constant_value(node)
+    return value is not None and value.size == 1
+
+
+def owns_memory(node: Expr, stored: frozenset[Expr] | set[Expr]) -> bool:
+    """Whether a node's elements lie in a buffer."""
+    if node.op.name == "constant":
+        return not is_scalar_constant(node)
+    return node in stored or node.op.name in ("input", "parameter") or node.op.name in OWN_KERNEL
+
+
+def fuse(graph: Graph, *, merge: bool = True) -> Fusion:
+    """Group the nodes of an expanded graph. ``merge=False``: every node on its own."""
+    fuser = _Fuser(graph, merge)
+    for node in topological(graph.roots):
+        fuser.place(node)
+    for root in graph.roots:
+        fuser.keep(root)
+    return fuser.result()
+
+
+class _Fuser:
+    def __init__(self, graph: Graph, merge: bool) -> None:
+        self.graph = graph
+        self.merging = merge
+        self.groups: dict[int, Group] = {}
+        self.group_of: dict[Expr, int] = {}  # node to group (resolved by `find`)
+        self.moved: dict[int, int] = {}  # merged groups
+        self.before: dict[int, int] = {}  # group to bit set of groups it depends on
+        self.stored: set[Expr] = set()
+        self.readers: dict[Expr, list[int]] = {}  # memory to groups that read it whole
+        self.refused: dict[tuple[Expr, Expr], str] = {}
+        self.roots = set(graph.roots)
+
+    # groups and their order -------------------------------------------------------------------
+
+    def find(self, node: Expr) -> int | None:
+        number = self.group_of.get(node)
+        if number is None:
+            return None
+        while number in self.moved:
+            number = self.moved[number]
+        return number
+
+    def new_group(self, space: Sequence[Size]) -> Group:
+        number = len(self.before)
+        self.before[number] = 0
+        group = Group(number, list(space))
+        self.groups[number] = group
+        return group
+
+    def depend(self, number: int, on: int) -> None:
+        """Record that a group runs after another."""
+        added = (self.before[on] | 1 << on) & ~self.before[number]
+        if not added or number == on:
+            return
+        bit = 1 << number
+        self.before[number] |= added
+        for other, mask in self.before.items():
+            if mask & bit:
+                self.before[other] = mask | added
+
+    def is_after(self, number: int, other: int) -> bool:
+        return bool(self.before[number] >> other & 1)
+
+    # operands ---------------------------------------------------------------------------------
+
+    def base(self, x: Expr) -> Expr:
+        """What a node reads through all views."""
+        while x.op.name in VIEWS and x not in self.stored:
+            x = x.args[0]
+        return x
+
+    def aligned(self, x: Expr) -> tuple[Expr, Axes] | None:
+        """The fusible node behind broadcasts and size-1 reshapes, with x's axes in its terms.
+
+        The result maps each axis of x to an axis of the base (None: new or of size 1).
+        """
+        axes: Axes = tuple(range(x.ndim))
+        while x.op.name in VIEWS and x not in self.stored:
+            inner = x.args[0]
+            step = _alignment(x)
+            if step is None:
+                return None
+            axes = tuple(None if a is None else step[a] for a in axes)
+            x = inner
+        return x, axes
+
+    def keep(self, x: Expr) -> None:
+        """Make sure that a node's elements can be read from memory."""
+        if owns_memory(x, self.stored) or is_scalar_constant(x):
+            if x not in self.roots or owns_memory(x, self.stored):
+                return
+        if x in self.roots and x.op.name in VIEWS | LEAVES:
+            self.copy(x)
+        elif x.op.name in VIEWS:
+            base = self.base(x)
+            if base.op.name in LEAVES and not owns_memory(base, self.stored):
+                self.copy(x)
+                return
+            self.keep(base)
+            if resolve(x, lambda n: owns_memory(n, self.stored)) is None:
+                self.keep_reshaped(x)
+        elif x.op.name in LEAVES:
+            self.copy(x)
+        else:
+            self.stored.add(x)
+
+    def keep_reshaped(self, x: Expr) -> None:
+        """Copy the operand of the innermost reshape that strides cannot express."""
+        chain = [x]
+        while chain[-1].args and chain[-1].op.name in VIEWS:
+            chain.append(chain[-1].args[0])
+        for view in reversed(chain[:-1]):
+            if resolve(view, lambda n: owns_memory(n, self.stored)) is None:
+                self.copy(view.args[0])
+        assert resolve(x, lambda n: owns_memory(n, self.stored)) is not None
+
+    def copy(self, x: Expr) -> None:
+        """A kernel that writes a view or leaf into memory of its own."""
+        if x in self.stored:
+            return
+        if x.op.name in VIEWS and resolve_or_leaf(x, self.stored) is None:
+            base = self.base(x)
+            if not owns_memory(base, self.stored):
+                self.keep(base)
+            if resolve_or_leaf(x, self.stored) is None:
+                self.keep_reshaped(x)
+        group = self.new_group([s for s in x.shape if not same_size(s, 1)])
+        self.join(group, x, _fresh_axes(x))
+        owner = self.find(self.base(x))
+        if owner is not None:
+            self.depend(group.number, owner)
+        self.stored.add(x)
+
+    # placing ----------------------------------------------------------------------------------
+
+    def place(self, node: Expr) -> None:
+        name = node.op.name
+        if name in LEAVES or name in VIEWS:
+            return
+        if name in OWN_KERNEL:
+            self.place_alone(node)
+        elif name in REDUCTIONS:
+            self.place_fused(node)
+        else:
+            if name == "gather":
+                self.keep(node.args[0])
+            self.place_fused(node)
+
+    def place_alone(self, node: Expr) -> None:
+        group = self.new_group([])
+        del self.groups[group.number]
+        self.group_of[node] = group.number
+        for x in node.args:
+            if name_of_value(node, x) or not is_scalar_constant(x):
+                self.keep(x)
+        if node.op.name == "contract" and not inner_merges(node, self.access):
+            for x in node.args:
+                if x.op.name in VIEWS:
+                    self.copy(x)
+        for number in self.sources(node):
+            self.depend(group.number, number)
+
+    def access(self, x: Expr) -> Access | None:
+        return resolve(x, lambda n: owns_memory(n, self.stored))
+
+    def sources(self, node: Expr) -> set[int]:
+        """Groups that compute what a node reads."""
+        return {number for x in self.operands(node) if (number := self.find(x)) is not None}
+
+    def operands(self, node: Expr) -> list[Expr]:
+        """Nodes of groups that a node reads, through views."""
+        found, pending = [], list(node.args)
+        while pending:
+            x = pending.pop()
+            if x in self.group_of:
+                found.append(x)
+            else:
+                pending.extend(x.args)
+        return found
+
+    def place_fused(self, node: Expr) -> None:
+        sources = self.sources(node)
+        group, axes = self.choose(node, sources)
+        self.join(group, node, axes)
+        for x in self.operands(node):
+            if x.op.name in REDUCTIONS and self.find(x) != group.number:
+                group.finished.add(x)
+        for number in sources - {group.number}:
+            self.depend(group.number, number)
+        if self.merging:
+            self.absorb(group, node)
+        self.settle(group, node)
+
+    def choose(self, node: Expr, sources: set[int]) -> tuple[Group, Axes]:
+        """The group to join: an operand's, or one that reads the same memory, or a new one."""
+        if self.merging:
+            candidates = sorted(sources & self.groups.keys(), reverse=True)
+            for number in [*candidates, *self.siblings(node)]:
+                group = self.groups.get(number)
+                if group is None or any(self.is_after(s, number) for s in sources):
+                    continue
+                axes = self.fit(group, node)
+                if axes is not None:
+                    return group, axes
+        operand = node.args[0] if node.op.name in REDUCTIONS else node
+        group = self.new_group([s for s in operand.shape if not same_size(s, 1)])
+        axes = self.fit(group, node)
+        assert axes is not None, f"{node!r} does not fit a space of its own"
+        return group, axes
+
+    def siblings(self, node: Expr) -> list[int]:
+        """Groups that read some operand's memory over the same space."""
+        found = []
+        for x in node.args:
+            for number in self.readers.get(x, ()):
+                while number in self.moved:
+                    number = self.moved[number]
+                found.append(number)
+        return found
+
+    def fit(self, group: Group, node: Expr) -> Axes | None:
+        if len(group.nodes) >= MAX_NODES:
+            return None
+        if node.op.name in REDUCTIONS:
+            return self.fit_reduction(group, node)
+        return self.fit_pointwise(group, node)
+
+    def fit_pointwise(self, group: Group, node: Expr) -> Axes | None:
+        """Axes of the node in the group's space, which may be extended by trailing axes."""
+        if node.op.name != "gather":
+            return self.align(group, node, node.args, node.ndim, node.shape)
+        source, index = node.args
+        axes = self.align(group, node, [index], node.ndim, node.shape)
+        if axes is None or self.find(self.base(source)) != group.number:
+            return axes
+        return axes if self.picks_from_row(group, node, axes) else None
+
+    def picks_from_row(self, group: Group, node: Expr, axes: Axes) -> bool:
+        """Whether a gather from a value of its own group reads finished rows only."""
+        source, axis = node.args[0], node.attrs["axis"]
+        if source not in group.axes or source in group.reduced or group.row is None:
+            return False
+        own = group.axes[source]
+        same = all(own[a] == axes[a] for a in range(node.ndim) if a != axis)
+        return same and group.row == {own[axis]} and axes[axis] is None
+
+    def fit_reduction(self, group: Group, node: Expr) -> Axes | None:
+        operand = node.args[0]
+        axes = self.align(group, operand, [operand], operand.ndim, operand.shape)
+        if axes is None:
+            return None
+        over = frozenset(s for a in node.attrs["axes"] if (s := axes[a]) is not None)
+        if over:
+            group.reduced[node] = over
+            group.spans[node] = frozenset(a for a in axes if a is not None)
+            if not self.admit(group, over):
+                del group.reduced[node], group.spans[node]
+                return None
+        if node.attrs["keepdims"]:
+            return tuple(None if a in node.attrs["axes"] else s for a, s in enumerate(axes))
+        return tuple(s for a, s in enumerate(axes) if a not in node.attrs["axes"])
+
+    def admit(self, group: Group, over: frozenset[int]) -> bool:
+        """Whether the group's loops can serve its reductions, with ``over`` as row axes if need be."""
+        if group.serves(group.row):
+            return True
+        if group.row is None and len(over) < len(group.space) and group.serves(over):
+            group.row = over
+            return True
+        return False
+
+    def align(
+        self, group: Group, node: Expr, operands: Sequence[Expr], rank: int, shape: Sequence[Size]
+    ) -> Axes | None:
+        axes: list[int | None] = [None] * rank
+        for x in operands:
+            found = self.aligned(x)
+            if found is None or self.find(found[0]) != group.number:
+                continue
+            member, view = found
+            if member in group.reduced and not group.is_row(member):
+                continue  # read from memory, after the kernel: not here
+            own = group.axes[member]
+            for a, inner in enumerate(view, rank - x.ndim):
+                place = None if inner is None else own[inner]
+                if place is None or same_size(shape[a], 1):
+                    continue
+                if axes[a] not in (None, place):
+                    return None
+                axes[a] = place
+        if any(self.needs_finished(group, x) for x in operands):
+            return None
+        return self.complete(group, axes, shape)
+
+    def needs_finished(self, group: Group, x: Expr) -> bool:
+        """Whether an operand needs a result that the group has only at its end (or elsewhere)."""
+        pending = [x]
+        while pending:
+            y = pending.pop()
+            if self.find(y) == group.number:
+                if y in group.reduced and not group.is_row(y):
+                    return True
+                if self.aligned(x) is None or self.aligned(x)[0] is not y:  # type: ignore[index]
+                    return True
+            elif self.find(y) is None:
+                pending.extend(y.args)
+        return False
+
+    def complete(
+        self, group: Group, axes: list[int | None], shape: Sequence[Size]
+    ) -> Axes | None:
+        """Place the axes that no operand placed; extend the space at its end if need be."""
+        space = list(group.space)
+        if not group.nodes and not space:
+            space = [s for s in shape if not same_size(s, 1)]
+        last = -1
+        for a, size in enumerate(shape):
+            if same_size(size, 1):
+                axes[a] = None
+                continue
+            place = axes[a]
+            if place is None:
+                place = next(
+                    (
+                        i
+                        for i in range(last + 1, len(space))
+                        if same_size(space[i], size) and i not in axes
+                    ),
+                    None,
+                )
+                if place is None:
+                    if not self.extensible(group, size) or any(
+                        p is not None for p in axes[a + 1 :]
+                    ):
+                        return None
+                    space.append(size)
+                    place = len(space) - 1
+            if place <= last:
+                return None
+            last = axes[a] = place
+        if not all(p is None or same_size(space[p], s) for p, s in zip(axes, shape, strict=True)):
+            return None
+        if len(space) > len(group.space) and group.nodes and not group.space:
+            return None
+        group.space = space
+        return tuple(axes)
+
+    def extensible(self, group: Group, size: Size) -> bool:
+        """Whether per-row work may be done in front of a new innermost loop."""
+        if not group.nodes:
+            return True
+        if not group.space or group.row is not None:
+            return False
+        return group.cost <= 8 or not isinstance(size, int) or size >= 16
+
+    def join(self, group: Group, node: Expr, axes: Axes) -> None:
+        group.nodes.append(node)
+        group.axes[node] = axes
+        group.cost += node.op.cost
+        self.group_of[node] = group.number
+        for x in node.args:
+            if owns_memory(x, self.stored) and len(x.shape) == len(group.space):
+                self.readers.setdefault(x, []).append(group.number)
+
+    # merging ----------------------------------------------------------------------------------
+
+    def absorb(self, group: Group, node: Expr) -> None:
+        """Merge the groups of the node's other operands into its own where one nest serves both."""
+        for x in node.args:
+            found = self.aligned(x)
+            if found is None:
+                continue
+            number = self.find(found[0])
+            if number is None or number == group.number or number not in self.groups:
+                continue
+            reason = self.obstacle(group, self.groups[number], node, *found, x)
+            if reason is None:
+                self.merge(group, self.groups[number])
+            else:
+                self.refused[(found[0], node)] = reason
+
+    def obstacle(
+        self, group: Group, other: Group, node: Expr, member: Expr, view: Axes, x: Expr
+    ) -> str | None:
+        """Why two groups cannot be one, or None."""
+        if len(group.nodes) + len(other.nodes) > MAX_NODES:
+            return "the kernel would be too long"
+        if len(group.space) != len(other.space) or not all(
+            map(same_size, group.space, other.space)
+        ):
+            return "their loops run over different spaces"
+        if group.row is not None and other.row is not None and group.row != other.row:
+            return "they reduce over different axes"
+        row = group.row if group.row is not None else other.row
+        if not group.serves(row) or not other.serves(row):
+            return "a reduction needs another loop order"
+        if member in other.reduced and (row is None or other.reduced[member] != row):
+            return "the reduction is complete only after its kernel"
+        for one, two in ((group, other), (other, group)):
+            if any(r in two.reduced and two.reduced[r] != row for r in one.finished):
+                return "the reduction is complete only after its kernel"
+        own = group.axes[node] if node.op.name not in REDUCTIONS else None
+        if own is not None:
+            offset = node.ndim - x.ndim
+            for a, inner in enumerate(view):
+                place = None if inner is None else other.axes[member][inner]
+                if place is not None and own[a + offset] not in (place, None):
+                    return "their axes are not aligned"
+        else:
+            placed = [p for p in other.axes[member] if p is not None]
+            if placed != list(range(len(other.space))):
+                return "their axes are not aligned"
+        for number in self.before:
+            if number in (group.number, other.number) or number in self.moved:
+                continue
+            between = self.is_after(number, other.number) and self.is_after(group.number, number)
+            if between or (
+                self.is_after(number, group.number) and self.is_after(other.number, number)
+            ):
+                return "a kernel between them needs the one and feeds the other"
+        return None
+
+    def merge(self, group: Group, other: Group) -> None:
+        positions = {n: i for i, n in enumerate(other.nodes)}
+        group.nodes = [*other.nodes, *(n for n in group.nodes if n not in positions)]
+        group.axes.update(other.axes)
+        group.reduced.update(other.reduced)
+        group.spans.update(other.spans)
+        group.finished |= other.finished
+        group.row = group.row if group.row is not None else other.row
+        group.cost += other.cost
+        self.moved[other.number] = group.number
+        del self.groups[other.number]
+        gone, bit = 1 << other.number, 1 << group.number
+        both = (self.before[group.number] | self.before[other.number]) & ~gone & ~bit
+        self.before[group.number] = both
+        del self.before[other.number]
+        self.before[other.number] = 0
+        for number, mask in self.before.items():
+            if mask & (gone | bit):
+                self.before[number] = (mask & ~gone) | bit | both
+
+    # memory -----------------------------------------------------------------------------------
+
+    def settle(self, group: Group, node: Expr) -> None:
+        """Keep in memory what the node reads from other groups, unless it is cheap to redo."""
+        for x in node.args:
+            base = self.base(x)
+            number = self.find(base)
+            if number is None or number == group.number or owns_memory(base, self.stored):
+                if number is None and x.op.name in VIEWS and not self.readable(x):
+                    self.keep(x)
+                continue
+            if base.op.name in REDUCTIONS or self.recompute_cost(base) > RECOMPUTE_COST:
+                self.keep(x)
+            elif not self.readable(x):
+                self.keep(x)
+
+    def readable(self, x: Expr) -> bool:
+        """Whether index arithmetic alone reaches the base through the views."""
+        while x.op.name in VIEWS and x not in self.stored:
+            if x.op.name == "reshape" and not only_ones(x.args[0].shape, x.shape):
+                return resolve(x, lambda n: owns_memory(n, self.stored)) is not None
+            x = x.args[0]
+        return True
+
+    def recompute_cost(self, node: Expr) -> int:
+        total, pending = 0, [node]
+        while pending and total <= RECOMPUTE_COST:
+            x = pending.pop()
+            if owns_memory(x, self.stored) or x.op.name in LEAVES:
+                continue
+            if x.op.name in REDUCTIONS or x.op.name == "gather":
+                return RECOMPUTE_COST + 1
+            total += x.op.cost
+            pending.extend(x.args)
+        return total
+
+    # result -----------------------------------------------------------------------------------
+
+    def result(self) -> Fusion:
+        units: dict[int, Group | Expr] = dict(self.groups)
+        for node, number in self.group_of.items():
+            if node.op.name in OWN_KERNEL:
+                units[number] = node
+        order = sorted(units, key=lambda n: (self.before[n].bit_count(), n))
+        return Fusion(
+            self.graph, tuple(units[n] for n in order), frozenset(self.stored), self.refused
+        )
+
+
+def name_of_value(node: Expr, x: Expr) -> bool:
+    """Whether an own-kernel node takes this operand as memory even if it is one number."""
+    return node.op.name != "pad" or x is node.args[0]
+
+
+def resolve_or_leaf(x: Expr, stored: set[Expr]) -> Expr | None:
+    """The base of a view, if index arithmetic reaches it."""
+    access = resolve(x, lambda n: owns_memory(n, stored) or n.op.name in LEAVES)
+    return access.base if access is not None else None
+
+
+def _alignment(view: Expr) -> Axes | None:
+    """Each axis of a broadcast or size-1 reshape as an axis of its operand, None for new ones."""
+    inner = view.args[0]
+    if view.op.name == "broadcast_to":
+        lead = view.ndim - inner.ndim
+        return tuple(
+            None if a < lead or same_size(inner.shape[a - lead], 1) else a - lead
+            for a in range(view.ndim)
+        )
+    if view.op.name == "reshape" and only_ones(inner.shape, view.shape):
+        kept: Iterator[int] = (a for a, s in enumerate(inner.shape) if not same_size(s, 1))
+        return tuple(None if same_size(s, 1) else next(kept) for s in view.shape)
+    return None
+
+
+def _fresh_axes(x: Expr) -> Axes:
+    numbers = iter(range(x.ndim))
+    return tuple(None if same_size(s, 1) else next(numbers) for s in x.shape)
