@@ -3,7 +3,7 @@ PYTHON ?= python3
 JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/ready
+DEV := $(VENV)/dev.stamp
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint types docs wheel bench clean
@@ -11,36 +11,36 @@ READY := $(VENV)/ready
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(READY)  ## train on handwritten digits; pictures, formulas and native code in build/demo
+demo: $(VENV)/demo.stamp  ## train on handwritten digits; pictures, formulas and native code in build/demo
 	$(BIN)/python examples/digits.py
 
-test: $(READY)  ## run the tests
+test: $(DEV)  ## run the tests
 	$(BIN)/python -m pytest -n $(JOBS)
 
 check: lint types test wheel  ## everything: lint, types, tests with docs and examples, wheel
 
-lint: $(READY)  ## ruff: rules and format
+lint: $(DEV)  ## ruff: rules and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(READY)  ## mypy, strict
+types: $(DEV)  ## mypy, strict
 	$(BIN)/mypy
 
-docs: $(READY)  ## run the code of README, docs and examples
+docs: $(DEV)  ## run the code of README, docs and examples
 	$(BIN)/python -m pytest -q tests/docs
 
-wheel: $(READY)  ## build dist/*.whl and the source archive
+wheel: $(DEV)  ## build dist/*.whl and the source archive
 	$(BIN)/python -m hatchling build
 
-bench: $(READY)  ## speed measurements (minutes)
+bench: $(DEV)  ## speed measurements (minutes)
 	@for file in tests/bench/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 clean:  ## remove what was built; .venv stays
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find graphc backends tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(READY): pyproject.toml
+$(VENV)/%.stamp: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "graphc needs Python >= 3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	@touch $@

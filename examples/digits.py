@@ -141,7 +141,7 @@ def write(
     """Pictures, formulas and native code, in build/demo."""
     OUT.mkdir(parents=True, exist_ok=True)
     for name, what in (("loss", [loss]), ("gradient", gradients)):
-        compiled = gr.compile([x, t], what, backend="interpret", name=name)
+        compiled = gr.compile([x, t], what, name=name)
         gr.draw(compiled, OUT / f"{name}_before.svg", stage="input")
         gr.draw(compiled, OUT / f"{name}_after.svg", stage="stabilize")
     texts = {

@@ -50,7 +50,7 @@ def main() -> None:
     for make in (product, xor, least_squares, classifier):
         inputs, output, targets = make()
         gradients = gr.grad(output, targets)
-        f = gr.compile(inputs, gradients, backend="interpret")
+        f = gr.compile(inputs, gradients)
         print(f"== {make.__name__}: {make.__doc__}")
         print(gr.show(output), "\n")
         print("gradient, as derived")
