@@ -148,7 +148,7 @@ def _bits(dtype: str, n: int, rng: np.random.Generator) -> Array:
 
 
 @cache
-def _sample(dtype: str, n: int = 20000) -> Array:
+def _sample(dtype: str, n: int = 12000) -> Array:
     rng = np.random.default_rng(7)
     sign = rng.choice([-1, 1], n)
     moderate = sign * np.exp(rng.uniform(-8, 7, n))
@@ -161,7 +161,7 @@ def _sample(dtype: str, n: int = 20000) -> Array:
 def _reference(op: str, dtype: str) -> tuple[Array, Array]:
     x = _sample(dtype)
     if dtype == "float64" and op in ("erf", "erfc"):
-        x = np.concatenate([np.linspace(-7, 28, 3001), x[abs(x) < 1000][::40]])
+        x = np.concatenate([np.linspace(-7, 28, 2001), x[abs(x) < 1000][::40]])
     wider = np.float64 if dtype == "float32" else np.longdouble
     return x, UNARY[op](x.astype(wider))
 
@@ -367,11 +367,11 @@ def test_exact_ops_are_numpys(op: str, level: str) -> None:
         want = _numpy(op, dtype, args)
         if want is None or (op, dtype) in _UNDEFINED:
             continue
-        for width in (0, 1):
+        for width in (0, 1) if level == "native" else (0,):
             got = loop(level, op, (dtype,) * len(args), _result(op, dtype), width)(*args)
             _same(got, want, args)
             compared += 1
-    assert compared >= 4
+    assert compared >= 2
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -392,7 +392,7 @@ def test_casts_are_numpys(source: str, level: str) -> None:
         if source in FLOATS and target not in (*FLOATS, "bool"):
             low = 0 if target == "uint8" else -120
             x = np.random.default_rng(2).uniform(low, 120, 50).astype(source)
-        for width in (0, 1):
+        for width in (0, 1) if level == "native" else (0,):
             got = loop(level, "cast", (source,), target, width)(x)
             _same(got, x.astype(target), (x,))
 

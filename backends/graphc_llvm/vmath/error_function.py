@@ -25,8 +25,8 @@ _ERF_ONE: Final = {"float32": 4.0, "float64": 6.0}
 def erf(x: V) -> V:
     a = clamp(abs(x), None, _ERF_ONE[x.lane.dtype])
     near = fma(a, polynomial(coefficients.ERF, a * a), a)
-    n, r, t = exp_parts(-(a * polynomial(coefficients.LOG_ERFC, a)), coefficients.EXP)
-    far = 1.0 - power_of_two(n) * ((r + t) + 1.0)
+    n, p = exp_parts(-(a * polynomial(coefficients.LOG_ERFC, a)))
+    far = 1.0 - power_of_two(n) * (p + 1.0)
     return copysign(select(a < 1.0, near, far), x)
 
 
@@ -36,7 +36,7 @@ def erfc(x: V) -> V:
     q = (a - 4.0) / (a + 4.0)
     g = polynomial(coefficients.ERFCX, q) / fma(a, 2.0, 1.0)
     square, rest = two_product(a, a)
-    n, r, t = exp_parts(-square, coefficients.EXP)
-    e = (r + t) + 1.0
+    n, p = exp_parts(-square)
+    e = p + 1.0
     tail = scale(fma(e, -rest, e) * g, n)
     return select(x < 0.0, 2.0 - tail, tail)

@@ -1,4 +1,4 @@
-"""exp and what is built on it: exp2, expm1, sigmoid, softplus.
+"""exp and what is built on it: exp2, expm1, tanh, sigmoid, softplus, logaddexp.
 
 x = n log 2 + r with |r| <= log(2)/2, and e^x = 2^n e^r with a polynomial for e^r
 (Muller, Elementary Functions, section 11.2). log 2 is split in two so that ``n`` times the
@@ -11,9 +11,8 @@ import math
 from typing import Final
 
 from graphc_llvm.vmath import coefficients
-from graphc_llvm.vmath.coefficients import Table
 from graphc_llvm.vmath.lanes import V, copysign, fma, select
-from graphc_llvm.vmath.logarithm import log1p
+from graphc_llvm.vmath.logarithm import LINEAR, LOG2, log1p
 from graphc_llvm.vmath.polynomial import (
     clamp,
     polynomial,
@@ -23,53 +22,49 @@ from graphc_llvm.vmath.polynomial import (
 )
 from graphc_llvm.vmath.registry import FLOATS, lowering
 
-#: log 2 = upper + lower; the upper part has trailing zero bits.
-LOG2: Final = {
-    "float32": (0.693145751953125, 1.428606765330187e-06),
-    "float64": (0.6931471803691238, 1.9082149292705877e-10),
-}
-
 #: Below the first, e^x rounds to zero; above the second, it overflows.
 EXP_RANGE: Final = {"float32": (-104.0, 89.0), "float64": (-746.0, 710.0)}
 
+_EXP2_RANGE: Final = {"float32": (-151.0, 129.0), "float64": (-1076.0, 1025.0)}
+
 #: Below this, e^x - 1 rounds to -1.
-EXPM1_LOW: Final = {"float32": -20.0, "float64": -40.0}
-
-#: Below this in size, e^x - 1 and log(1 + x) round to x.
-LINEAR: Final = {"float32": 2.0**-26, "float64": 2.0**-55}
+_EXPM1_LOW: Final = {"float32": -20.0, "float64": -40.0}
 
 
-def exp_parts(x: V, table: Table) -> tuple[V, V, V]:
-    """``n``, ``r``, ``t`` with e^x = 2^n (1 + r + t) and \\|t\\| small beside \\|r\\|."""
+#: From here on, tanh rounds to 1.
+_TANH_ONE: Final = {"float32": 10.0, "float64": 20.0}
+
+
+def exp_parts(x: V) -> tuple[V, V]:
+    """``n`` and ``p`` with e^x = 2^n (1 + p)."""
     upper, lower = LOG2[x.lane.dtype]
     n = round_product(x, 1 / math.log(2))
     r = fma(n, -lower, fma(n, -upper, x))
-    return n, r, r * r * polynomial(table, r)
+    return n, fma(r * r, polynomial(coefficients.EXP, r), r)
 
 
-@lowering("exp", ulp=(1, 1))
+@lowering("exp", ulp=(1.25, 1.25))
 def exp(x: V) -> V:
-    n, r, t = exp_parts(clamp(x, *EXP_RANGE[x.lane.dtype]), coefficients.EXP)
-    return scale((r + t) + 1.0, n)
+    n, p = exp_parts(clamp(x, *EXP_RANGE[x.lane.dtype]))
+    return scale(p + 1.0, n)
 
 
 def exp_negative(x: V) -> V:
     """e^x for x <= 0, one comparison cheaper."""
-    n, r, t = exp_parts(clamp(x, EXP_RANGE[x.lane.dtype][0], None), coefficients.EXP)
-    return scale((r + t) + 1.0, n)
+    n, p = exp_parts(clamp(x, EXP_RANGE[x.lane.dtype][0], None))
+    return scale(p + 1.0, n)
 
 
 @lowering("exp2", ulp=(1.5, 1.5))
 def exp2(x: V) -> V:
-    low, high = {"float32": (-151.0, 129.0), "float64": (-1076.0, 1025.0)}[x.lane.dtype]
-    x = clamp(x, low, high)
+    x = clamp(x, *_EXP2_RANGE[x.lane.dtype])
     n = round_product(x, 1.0)
     r = x - n
     return scale(fma(r, polynomial(coefficients.EXP2, r), 1.0), n)
 
 
 def expm1_parts(x: V) -> tuple[V, V, V]:
-    """As `exp_parts`, with the rounding error of ``r`` made good in ``t``."""
+    """``n``, ``r``, ``t`` with e^x = 2^n (1 + r + t), the rounding error of ``r`` in ``t``."""
     upper, lower = LOG2[x.lane.dtype]
     n = round_product(x, 1 / math.log(2))
     r0 = fma(n, -upper, x)
@@ -81,7 +76,7 @@ def expm1_parts(x: V) -> tuple[V, V, V]:
 @lowering("expm1", ulp=(2, 2))
 def expm1(x: V) -> V:
     high = EXP_RANGE[x.lane.dtype][1]
-    n, r, t = expm1_parts(clamp(x, EXPM1_LOW[x.lane.dtype], high))
+    n, r, t = expm1_parts(clamp(x, _EXPM1_LOW[x.lane.dtype], high))
     s = power_of_two(n - 1.0)
     # Halved, so that s does not overflow before the result does.
     half = fma(s, t, fma(s, r, s - 0.5))
@@ -91,7 +86,7 @@ def expm1(x: V) -> V:
 @lowering("tanh", ulp=(3, 3))
 def tanh(x: V) -> V:
     """t / (t + 2) with t = e^(2|x|) - 1."""
-    a = clamp(abs(x), None, 10.0 if x.lane.dtype == "float32" else 20.0)
+    a = clamp(abs(x), None, _TANH_ONE[x.lane.dtype])
     n, r, t = expm1_parts(a + a)
     s = power_of_two(n)
     y = fma(s, t, fma(s, r, s - 1.0))

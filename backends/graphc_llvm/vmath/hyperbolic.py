@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from graphc_llvm.vmath import coefficients
 from graphc_llvm.vmath.exponential import exp_parts, expm1_parts
 from graphc_llvm.vmath.lanes import V, copysign, fma, select
 from graphc_llvm.vmath.logarithm import log1p
@@ -38,8 +37,8 @@ def sinh(x: V) -> V:
 def cosh(x: V) -> V:
     """h + 1/(4h) with h = e^|x| / 2."""
     a = clamp(abs(x), None, _OVERFLOW[x.lane.dtype])
-    n, r, t = exp_parts(a, coefficients.EXP)
-    h = scale((r + t) + 1.0, n - 1.0)
+    n, p = exp_parts(a)
+    h = scale(p + 1.0, n - 1.0)
     return h + 0.25 / h
 
 

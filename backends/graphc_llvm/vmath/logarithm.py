@@ -1,8 +1,8 @@
-"""log, log2, log10, log1p, logaddexp.
+"""log, log2, log10, log1p.
 
 x = 2^n m with m in [sqrt(1/2), sqrt(2)), f = m - 1, and log(1+f) = f + t. In float32 t is a
 polynomial in f; in float64 it comes from the series of atanh in s = f/(2+f), which is shorter
-by the cost of one division (Muller, Elementary Functions, section 11.4).
+at the cost of one division (Muller, Elementary Functions, section 11.4).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from graphc_llvm.vmath.polynomial import polynomial
 from graphc_llvm.vmath.registry import lowering
 
 #: log 2 and log10 2, each as an upper part with trailing zero bits and the rest.
-_LOG2: Final = {
+LOG2: Final = {
     "float32": (0.693145751953125, 1.428606765330187e-06),
     "float64": (0.6931471803691238, 1.9082149292705877e-10),
 }
@@ -36,21 +36,21 @@ _LOG10_E: Final = {
     "float64": (0.4342944819032518, 1.098319650216765e-17),
 }
 
-#: Below this in size, log(1 + x) rounds to x.
-_LINEAR: Final = {"float32": 2.0**-26, "float64": 2.0**-55}
+#: Below this in size, log(1 + x) and e^x - 1 round to x.
+LINEAR: Final = {"float32": 2.0**-26, "float64": 2.0**-55}
 
 #: Bits of sqrt(1/2), rounded so that m in [sqrt(1/2), sqrt(2)) holds at both ends.
 _SQRT_HALF: Final = {"float32": 0x3F3504F3, "float64": 0x3FE6A09E667F3BCD}
 
 
 def split(x: V) -> tuple[V, V, V]:
-    """``n``, ``m`` and 2^-n (as bits to subtract from 1.0's) for positive normal ``x``."""
+    """``n``, ``m`` and the bits of 2^n, for positive normal ``x``."""
     fmt, offset = x.format, _SQRT_HALF[x.lane.dtype]
     bits = x.as_int()
     shifted = bits + (fmt.one - offset)
     exponent = shifted & (-1 << fmt.mantissa)
     m = (bits - exponent + fmt.one).as_float()
-    # The biased exponent as a float: its bits below those of 2^mantissa, then subtracted.
+    # To a float without a conversion: the exponent as the low bits of 2^mantissa.
     big = 2.0**fmt.mantissa
     biased = (
         shifted.shift_right_zero(fmt.mantissa) | ((fmt.bias + fmt.mantissa) << fmt.mantissa)
@@ -87,7 +87,7 @@ def _special(x: V, y: V) -> V:
 @lowering("log", ulp=(1, 1))
 def log(x: V) -> V:
     n, f, t = _normalised(x)
-    upper, lower = _LOG2[x.lane.dtype]
+    upper, lower = LOG2[x.lane.dtype]
     return _special(x, fma(n, upper, f + fma(n, lower, t)))
 
 
@@ -118,7 +118,7 @@ def log1p(x: V) -> V:
     inverse = (exponent.const(2 * u.format.one) - exponent).as_float()
     big = u > 2.0 ** (u.format.mantissa + 2)
     f = select(big, m - 1.0, fma(error, inverse, m - 1.0))
-    upper, lower = _LOG2[x.lane.dtype]
+    upper, lower = LOG2[x.lane.dtype]
     y = fma(n, upper, f + fma(n, lower, series(f)))
     y = select(u.equals(math.inf), x, _special(u, y))
-    return select(abs(x) < _LINEAR[x.lane.dtype], x, y)
+    return select(abs(x) < LINEAR[x.lane.dtype], x, y)

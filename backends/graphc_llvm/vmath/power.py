@@ -12,9 +12,9 @@ from typing import Final
 
 from graphc_llvm.vmath import coefficients, double
 from graphc_llvm.vmath.arithmetic import truncated
-from graphc_llvm.vmath.exponential import EXP_RANGE, LOG2
+from graphc_llvm.vmath.exponential import EXP_RANGE
 from graphc_llvm.vmath.lanes import V, fma, select
-from graphc_llvm.vmath.logarithm import split
+from graphc_llvm.vmath.logarithm import LOG2, split
 from graphc_llvm.vmath.polynomial import (
     clamp,
     power_of_two,
@@ -78,7 +78,7 @@ def _exp_pair(h: V, rest: V) -> V:
 
 
 def _positive_power(a: V, y: V) -> V:
-    """a^y for a >= 0, exact to about an ulp; NaN for 0^0 and inf^0."""
+    """a^y for a >= 0 to within an ulp; what it gives for y = 0 is not used."""
     upper, lower = _log_pair(a)
     upper = select(a.equals(0.0), -math.inf, select(a < math.inf, upper, a))
     y = clamp(y, -_LARGE_EXPONENT, _LARGE_EXPONENT)
@@ -141,12 +141,9 @@ def hypot(x: V, y: V) -> V:
     a, b = abs(x), abs(y)
     larger = select(a > b, a, b)
     up, down = 2.0**600, 2.0**-600
-    factor = select(
-        larger > 2.0**500, a.const(down), select(larger < 2.0**-500, a.const(up), 1.0)
-    )
-    inverse = select(
-        larger > 2.0**500, a.const(up), select(larger < 2.0**-500, a.const(down), 1.0)
-    )
+    large, small = larger > 2.0**500, larger < 2.0**-500
+    factor = select(large, a.const(down), select(small, a.const(up), 1.0))
+    inverse = select(large, a.const(up), select(small, a.const(down), 1.0))
     p, q = a * factor, b * factor
     root = fma(p, p, q * q).intrinsic("sqrt") * inverse
     return select(a.equals(math.inf) | b.equals(math.inf), math.inf, root)

@@ -48,25 +48,36 @@ def reduce(a: V) -> tuple[V, V]:
     """
     dtype, fused = a.lane.dtype, a.f.target.fma
     huge = a > (_FUSED_BOUND[dtype] if fused else _SPLIT_BOUND)
-    fast = _subtract(a, _FUSED[dtype]) if fused else _subtract_split(a)
+    fast = _subtract(a) if fused else _subtract_split(a)
     r, quadrant = patch(huge, fast, lambda: by_lane(_payne_hanek, a))
     return r, quadrant
 
 
-def _subtract(a: V, parts: tuple[float, ...]) -> tuple[V, V]:
-    """``a - n * sum(parts)`` and n, for n rounded from ``a * 2/pi``."""
+def _quarters(a: V) -> tuple[V, V]:
+    """``a * 2/pi`` rounded to an integer, as a float and as one whose low bits hold it."""
     shifted = fma(a, 2 / math.pi, a.format.magic)
-    n = shifted - a.format.magic
-    for part in parts:
+    return shifted - a.format.magic, shifted.as_int()
+
+
+def _subtract(a: V) -> tuple[V, V]:
+    """``a - n pi/2`` and n, with fused multiply-add."""
+    n, quadrant = _quarters(a)
+    for part in _FUSED[a.lane.dtype]:
         a = fma(n, -part, a)
-    return a, shifted.as_int()
+    return a, quadrant
 
 
 def _subtract_split(a: V) -> tuple[V, V]:
-    if a.lane.dtype == "float64":
-        return _subtract(a, _SPLIT)
-    r, n = _subtract(a.convert("fpext", "float64"), _SPLIT)
-    return r.convert("fptrunc", "float32"), n.convert("trunc", "int32")
+    """``a - n pi/2`` and n, without fused multiply-add; float32 in float64."""
+    if a.lane.dtype == "float32":
+        r, quadrant = _subtract_split(a.convert("fpext", "float64"))
+        return r.convert("fptrunc", "float32"), quadrant.convert("trunc", "int32")
+    n, quadrant = _quarters(a)
+    first = a - n * _SPLIT[0]
+    second = n * _SPLIT[1]
+    r = first - second
+    lost = (first - r) - second
+    return r + (lost - n * _SPLIT[2]), quadrant
 
 
 def _payne_hanek(x: V) -> tuple[V, V]:
