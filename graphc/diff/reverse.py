@@ -12,7 +12,7 @@ from typing import Literal, overload
 
 from graphc.errors import DifferentiationError, UnsupportedOpError
 from graphc.expr import Expr, constant_value, describe, scalar_like, stemming, topological
-from graphc.ops.elementwise import WHERE, neg
+from graphc.ops.elementwise import mask_of, masked, neg
 from graphc.ops.movement import broadcast_to, sum_to
 from graphc.ops.table import Partial
 
@@ -31,27 +31,16 @@ def scale(ct: Expr, by: Partial) -> Expr:
     if _is_constant(by, 0) and not by.ndim:
         return scalar_like(0, ct)
     for x, other in ((ct, by), (by, ct)):
-        if _is_masked(x):
-            condition, then, otherwise = x.args
-            pieces = (p if _is_constant(p, 0) else scale(p, other) for p in (then, otherwise))
-            return choose(condition, *pieces)
+        mask = mask_of(x)
+        if mask is not None:
+            condition, value, keep = mask
+            return masked(condition, scale(value, other), keep)
     return ct * by
-
-
-def choose(condition: Expr, then: Expr, otherwise: Expr) -> Expr:
-    from graphc.expr import apply
-
-    return apply(WHERE, (condition, then, otherwise))
 
 
 def _is_constant(x: Expr, number: float) -> bool:
     value = constant_value(x)
     return value is not None and value.size == 1 and bool((value == number).all())
-
-
-def _is_masked(x: Expr) -> bool:
-    """A select one of whose sides is zero."""
-    return x.op is WHERE and (_is_constant(x.args[1], 0) or _is_constant(x.args[2], 0))
 
 
 def pull(node: Expr, ct: Expr) -> Sequence[Expr | None]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from graphc.expr import Expr, ExprLike
+from graphc.errors import DTypeError
+from graphc.expr import Expr, ExprLike, describe
 from graphc.ops import OPS, contraction, indexing, movement, reduction
 from graphc.ops import elementwise as ew
 from graphc.types import DTypeLike
@@ -48,7 +49,17 @@ def power(base: ExprLike, exponent: ExprLike) -> Expr:
         special = {2: ew.square, 1: ew.positive, 0.5: ew.sqrt, -1: ew.reciprocal}.get(exponent)
         if special is not None:
             return base if special is ew.positive else special(base)
+    if isinstance(base, Expr) and base.dtype.is_integer and _is_negative_int(exponent):
+        raise DTypeError(
+            f"pow: an integer to the negative power {exponent} is no integer",
+            where=describe([("base", base)]),
+            hint='cast the base: .astype("float64")',
+        )
     return ew.pow(base, exponent)
+
+
+def _is_negative_int(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and value < 0
 
 
 def _reshape(self: Expr, *shape: Any) -> Expr:
@@ -65,9 +76,7 @@ def _astype(self: Expr, dtype: DTypeLike) -> Expr:
     return ew.cast(self, dtype)
 
 
-_UFUNCS: dict[np.ufunc, Callable[..., Expr]] = {
-    u: op for op in OPS.values() for u in op.ufuncs
-}
+_UFUNCS: dict[np.ufunc, Callable[..., Expr]] = {u: op for op in OPS.values() for u in op.ufuncs}
 _UFUNCS.update({np.matmul: contraction.matmul, np.power: power, np.float_power: power})
 
 
@@ -91,6 +100,12 @@ _REDUCTIONS: dict[np.ufunc, Callable[..., Expr]] = {
 }
 
 
+_WITH_DTYPE = {
+    np.sum, np.prod, np.max, np.min, np.any, np.all, np.mean, np.var, np.std,
+    np.argmax, np.argmin,
+}  # fmt: skip
+
+
 def _array_function(
     self: Expr, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
@@ -98,8 +113,10 @@ def _array_function(
     import graphc
 
     ours = getattr(graphc, function.__name__, None)
-    if ours is None or not function.__module__.startswith("numpy"):
+    if ours is None or function.__module__ != "numpy":
         return NotImplemented
+    if function in _WITH_DTYPE and len(args) > 2:
+        return NotImplemented  # the third operand is NumPy's dtype or out
     kwargs = {k: v for k, v in kwargs.items() if v is not np._NoValue}  # type: ignore[attr-defined]
     return ours(*args, **kwargs)
 

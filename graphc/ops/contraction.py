@@ -12,7 +12,7 @@ from graphc.errors import DTypeError, ShapeError
 from graphc.expr import Attrs, Expr, ExprLike, apply, as_expr
 from graphc.ops.movement import expand_dims, reshape, transpose
 from graphc.ops.table import Op, promoted
-from graphc.types import Size, TensorType, broadcast_shapes, same_size
+from graphc.types import Size, TensorType, broadcast_shapes, normalise_axis, same_size
 
 
 def parse(subscripts: str) -> tuple[str, str, str]:
@@ -128,13 +128,11 @@ def _batch_letters(x: Expr, batch: Sequence[Size], letters: str) -> tuple[str, E
 def _matmul_error(a: Expr, b: Expr, text: str, hint: str) -> ShapeError:
     from graphc.expr import describe
 
-    return ShapeError(
-        f"matmul: {text}", where=describe([("left", a), ("right", b)]), hint=hint
-    )
+    return ShapeError(f"matmul: {text}", where=describe([("left", a), ("right", b)]), hint=hint)
 
 
 def dot(left: ExprLike, right: ExprLike) -> Expr:
-    """`numpy.dot`: scalars multiply, vectors and matrices as matmul, else last by second last."""
+    """`numpy.dot`: products of scalars, matmul of matrices, else last axis by last but one."""
     a, b = _pair(left, right)
     if not a.ndim or not b.ndim:
         return a * b
@@ -168,7 +166,7 @@ def einsum(subscripts: str, *operands: ExprLike) -> Expr:
     letters, node = terms[0]
     summed = [i for i, c in enumerate(letters) if c not in out]
     if summed:
-        node = node.sum(tuple(summed))
+        node = _summed(node, summed)
         letters = "".join(c for c in letters if c in out)
     return transpose(node, [letters.index(c) for c in out])
 
@@ -179,10 +177,16 @@ def _letters(subscripts: str, nodes: Sequence[Expr]) -> tuple[list[str], str]:
     left, arrow, out = text.partition("->")
     inputs = left.split(",")
     if len(inputs) != len(nodes):
-        raise ShapeError(f"einsum: {subscripts!r} names {len(inputs)} operands, not {len(nodes)}")
+        raise ShapeError(
+            f"einsum: {subscripts!r} names {len(inputs)} operands, not {len(nodes)}"
+        )
     spare = [c for c in string.ascii_letters if c not in text]
     hidden = max(
-        [n.ndim - len(i.replace("...", "")) for i, n in zip(inputs, nodes, strict=True) if "..." in i],
+        [
+            n.ndim - len(i.replace("...", ""))
+            for i, n in zip(inputs, nodes, strict=True)
+            if "..." in i
+        ],
         default=0,
     )
     dots = "".join(spare[:hidden])
@@ -194,7 +198,9 @@ def _letters(subscripts: str, nodes: Sequence[Expr]) -> tuple[list[str], str]:
         full.append(letters.replace("...", dots[len(dots) - own :]))
     if not arrow:
         every = "".join(full)
-        out = "..." + "".join(sorted(c for c in set(every) if every.count(c) == 1 and c not in dots))
+        out = "..." + "".join(
+            sorted(c for c in set(every) if every.count(c) == 1 and c not in dots)
+        )
     out = out.replace("...", dots)
     if any(c not in "".join(full) for c in out) or len(set(out)) != len(out):
         raise ShapeError(f"einsum: the result {out!r} does not fit the operands {inputs}")
@@ -215,7 +221,9 @@ def _prepare(letters: str, x: Expr) -> tuple[str, Expr]:
 def diagonal(x: ExprLike, axis1: int = 0, axis2: int = 1) -> Expr:
     """Elements with equal positions on two axes of one size; the new axis is last."""
     node = as_expr(x)
-    i, j = axis1 % node.ndim, axis2 % node.ndim
+    i, j = normalise_axis(axis1, node.ndim), normalise_axis(axis2, node.ndim)
+    if i == j:
+        raise ShapeError(f"diagonal: axis {i} is named twice")
     n = node.shape[i]
     if not same_size(n, node.shape[j]):
         raise ShapeError(f"diagonal: sizes {n} and {node.shape[j]} differ")
@@ -248,7 +256,14 @@ def _contract_pair(la: str, a: Expr, lb: str, b: Expr, needed: set[str]) -> tupl
 def _sum_private(letters: str, x: Expr, needed: set[str]) -> tuple[str, Expr]:
     axes = tuple(i for i, c in enumerate(letters) if c not in needed)
     kept = "".join(c for c in letters if c in needed)
-    return (kept, x.sum(axes)) if axes else (letters, x)
+    return (kept, _summed(x, axes)) if axes else (letters, x)
+
+
+def _summed(x: Expr, axes: Sequence[int]) -> Expr:
+    """Sum in the operand's own type: `numpy.einsum` does not widen integers."""
+    from graphc.ops.reduction import SUM
+
+    return apply(SUM, (x,), {"axes": tuple(axes), "keepdims": False})
 
 
 def _drop_ones(la: str, a: Expr, lb: str, b: Expr) -> tuple[str, Expr]:

@@ -62,20 +62,54 @@ CAST = Op(
 
 
 def cast(x: ExprLike, dtype: DTypeLike) -> Expr:
-    """Convert to another element type, as `numpy.ndarray.astype` (floats truncate to integers)."""
+    """Convert to another element type, as `numpy.ndarray.astype` (floats are truncated)."""
     node, target = as_expr(x), as_dtype(dtype)
     return node if node.dtype == target else apply(CAST, (node,), {"dtype": target})
 
 
 def _where_type(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
     if not types[0].dtype.is_bool:
-        raise DTypeError(f"the condition is {types[0].dtype}, not bool", hint="compare it: x != 0")
+        raise DTypeError(
+            f"the condition is {types[0].dtype}, not bool", hint="compare it: x != 0"
+        )
     return elementwise_type(types[1].dtype, tuple(types))
 
 
 def _where_vjp(ct: Expr, out: Expr, condition: Expr, a: Expr, b: Expr) -> Any:
-    zero = _like(ct, 0)
-    return None, apply(WHERE, (condition, ct, zero)), apply(WHERE, (condition, zero, ct))
+    return None, masked(condition, ct, True), masked(condition, ct, False)
+
+
+def mask_of(x: Expr) -> tuple[Expr, Expr, bool] | None:
+    """Condition, value and kept side of a select whose other side is zero; None otherwise."""
+    if x.op is not WHERE:
+        return None
+    condition, then, otherwise = x.args
+    if _is_zero(otherwise):
+        return condition, then, True
+    return (condition, otherwise, False) if _is_zero(then) else None
+
+
+def _is_zero(x: Expr) -> bool:
+    value = constant_value(x)
+    return value is not None and value.size == 1 and not value.any()
+
+
+def masked(condition: Expr, value: Expr, keep: bool) -> Expr:
+    """``value`` where the condition is ``keep``, zero elsewhere.
+
+    A mask of a mask becomes one select on the joined conditions, so that masks do not nest
+    in the derivative of a deep graph.
+    """
+    inner = mask_of(value)
+    if inner is not None:
+        other, value, kept = inner
+        if keep == kept:
+            condition = (logical_and if keep else logical_or)(condition, other)
+        else:
+            yes, no = (condition, other) if keep else (other, condition)
+            condition, keep = logical_and(yes, logical_not(no)), True
+    zero = _like(value, 0)
+    return apply(WHERE, (condition, value, zero) if keep else (condition, zero, value))
 
 
 def _where_jvp(tangents: Sequence[Expr | None], out: Expr, c: Expr, a: Expr, b: Expr) -> Expr:
@@ -130,10 +164,14 @@ def _pow_partials(out: Expr, x: Expr, y: Expr) -> tuple[Partial | None, Partial 
 
 
 def _logaddexp_partials(out: Expr, x: Expr, y: Expr) -> tuple[Expr, Expr]:
-    if constant_value(x) is None and constant_value(y) is None:
-        difference = where(equal(x, y), _like(x, 0), x - y)  # equal infinities
-        return sigmoid(difference), sigmoid(-difference)
-    return sigmoid(x - y), sigmoid(y - x)
+    equal_infinities = logical_and(equal(x, y), isinf(x))
+    difference = where(equal_infinities, _like(x, 0), x - y)
+    return sigmoid(difference), sigmoid(-difference)
+
+
+def _angle_partials(out: Expr, y: Expr, x: Expr) -> tuple[Expr, Expr]:
+    radius = hypot(x, y)  # its square could overflow
+    return x / radius / radius, -y / radius / radius
 
 
 def _over_norm(x: Expr, out: Expr) -> Expr:
@@ -177,7 +215,7 @@ logaddexp = elementwise(
 atan2 = elementwise(
     "atan2",
     np.arctan2,
-    lambda out, y, x: (x / (square(x) + square(y)), -y / (square(x) + square(y))),
+    _angle_partials,
     roles=("y", "x"),
     domain=(_POSITIVE, _REAL),
     cost=20,
@@ -207,7 +245,9 @@ exp = elementwise("exp", np.exp, lambda out, x: (out,), cost=10)
 exp2 = elementwise("exp2", np.exp2, lambda out, x: (out * math.log(2),), cost=10)
 expm1 = elementwise("expm1", np.expm1, lambda out, x: (exp(x),), cost=12)
 log = elementwise("log", np.log, lambda out, x: (1 / x,), domain=(_POSITIVE,), cost=12)
-log1p = elementwise("log1p", np.log1p, lambda out, x: (1 / (1 + x),), domain=((-0.9, 4.0),), cost=14)
+log1p = elementwise(
+    "log1p", np.log1p, lambda out, x: (1 / (1 + x),), domain=((-0.9, 4.0),), cost=14
+)
 log2 = elementwise(
     "log2", np.log2, lambda out, x: (1 / (x * math.log(2)),), domain=(_POSITIVE,), cost=12
 )
@@ -216,7 +256,9 @@ log10 = elementwise(
 )
 sin = elementwise("sin", np.sin, lambda out, x: (cos(x),), cost=12)
 cos = elementwise("cos", np.cos, lambda out, x: (-sin(x),), cost=12)
-tan = elementwise("tan", np.tan, lambda out, x: (1 + square(out),), domain=((-1.4, 1.4),), cost=20)
+tan = elementwise(
+    "tan", np.tan, lambda out, x: (1 + square(out),), domain=((-1.4, 1.4),), cost=20
+)
 asin = elementwise(
     "asin", np.arcsin, lambda out, x: (1 / sqrt((1 - x) * (1 + x)),), domain=(_UNIT,), cost=15
 )
@@ -229,7 +271,11 @@ cosh = elementwise("cosh", np.cosh, lambda out, x: (sinh(x),), cost=15)
 tanh = elementwise("tanh", np.tanh, lambda out, x: (1 - square(out),), cost=14)
 asinh = elementwise("asinh", np.arcsinh, lambda out, x: (1 / hypot(x, 1),), cost=20)
 acosh = elementwise(
-    "acosh", np.arccosh, lambda out, x: (1 / sqrt((x - 1) * (x + 1)),), domain=((1.1, 4.0),), cost=20
+    "acosh",
+    np.arccosh,
+    lambda out, x: (1 / (sqrt(x - 1) * sqrt(x + 1)),),
+    domain=((1.1, 4.0),),
+    cost=20,
 )
 atanh = elementwise(
     "atanh", np.arctanh, lambda out, x: (1 / ((1 - x) * (1 + x)),), domain=(_UNIT,), cost=20
@@ -285,7 +331,9 @@ erfc = elementwise(
     "erfc",
     np.exp,
     lambda out, x: (-2 / math.sqrt(math.pi) * exp(-square(x)),),
-    evaluate=_through_float64(lambda x: _erfc(x).astype(np.float64) if np.ndim(x) else _erfc(x)),
+    evaluate=_through_float64(
+        lambda x: _erfc(x).astype(np.float64) if np.ndim(x) else _erfc(x)
+    ),
     cost=25,
     doc="Complementary error function ``1 - erf(x)``, accurate for large ``x``.",
 )
@@ -302,7 +350,6 @@ isnan = elementwise("isnan", np.isnan, _zero, result=bool_)
 isinf = elementwise("isinf", np.isinf, _zero, result=bool_)
 isfinite = elementwise("isfinite", np.isfinite, _zero, result=bool_)
 signbit = elementwise("signbit", np.signbit, _zero, result=bool_)
-
 
 
 def _logical(name: str, ufunc: np.ufunc, **facts: Any) -> Op:

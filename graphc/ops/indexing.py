@@ -11,7 +11,14 @@ from graphc.errors import DTypeError, ShapeError
 from graphc.expr import Attrs, Expr, ExprLike, apply, as_expr, scalar_like
 from graphc.ops import elementwise as ew
 from graphc.ops.leaves import iota
-from graphc.ops.movement import Range, broadcast_to, expand_dims, reshape, take_ranges
+from graphc.ops.movement import (
+    Range,
+    broadcast_to,
+    expand_dims,
+    reshape,
+    take_ranges,
+    transpose,
+)
 from graphc.ops.table import Op
 from graphc.types import (
     Dim,
@@ -50,9 +57,15 @@ def _evaluate_gather(x: Any, index: Any, axis: int) -> Any:
 def _gather_vjp(ct: Expr, out: Expr, x: Expr, index: Expr) -> tuple[Expr, None]:
     axis = out.attrs["axis"]
     if same_size(index.shape[axis], 1):
+        index = _wide(index)
         chosen = ew.equal(iota(x.shape, axis, index.dtype), _wrapped(index, x.shape[axis]))
         return ew.where(chosen, broadcast_to(ct, x.shape), scalar_like(0, ct)), None
     return scatter_add(ct, index, axis, x.shape[axis]), None
+
+
+def _wide(index: Expr) -> Expr:
+    """An index whose type can hold every position of an axis."""
+    return ew.cast(index, int64) if index.dtype.itemsize == 1 else index
 
 
 def _wrapped(index: Expr, size: Size) -> Expr:
@@ -120,7 +133,9 @@ SCATTER_ADD = Op(
         apply(GATHER, (ct, index), {"axis": out.attrs["axis"]}),
         None,
     ),
-    jvp=lambda tangents, out, updates, index: apply(SCATTER_ADD, (tangents[0], index), out.attrs),
+    jvp=lambda tangents, out, updates, index: apply(
+        SCATTER_ADD, (tangents[0], index), out.attrs
+    ),
     roles=("values", "index"),
     domain=((-3.0, 3.0), (-3, 3)),
     cost=1,
@@ -166,7 +181,7 @@ def take_along_axis(x: ExprLike, index: ExprLike, axis: int = -1) -> Expr:
 
 
 def take(x: ExprLike, index: ExprLike, axis: int | None = None) -> Expr:
-    """Whole slices at positions along an axis (of the flat tensor by default), as `numpy.take`."""
+    """Whole slices at positions along an axis (None: of the flat tensor), as `numpy.take`."""
     node, i = as_expr(x), as_expr(index)
     if axis is None:
         node, axis = reshape(node, (node.size,)), 0
@@ -179,8 +194,8 @@ def take(x: ExprLike, index: ExprLike, axis: int | None = None) -> Expr:
 
 def one_hot(labels: ExprLike, size: int | str | Dim, dtype: DTypeLike = float32) -> Expr:
     """1 at the label's position of a new last axis, 0 elsewhere (all 0 for other labels)."""
-    node, n = as_expr(labels), as_size(size)
-    _check_index(node.type)
+    _check_index(as_expr(labels).type)
+    node, n = _wide(as_expr(labels)), as_size(size)
     ramp = iota((*node.shape, n), node.ndim, node.dtype)
     return ew.cast(ew.equal(ramp, expand_dims(node, -1)), dtype)
 
@@ -213,7 +228,7 @@ def arange(
     return ramp if same_size(low, 0) else ramp + size_value(low, ramp)
 
 
-# x[key] -----------------------------------------------------------------------------------------
+# x[key] -------------------------------------------------------------------------------------
 
 
 def getitem(x: Expr, key: Any) -> Expr:
@@ -239,7 +254,15 @@ def getitem(x: Expr, key: Any) -> Expr:
             ranges.append((_position(item, size), 1, 1))
         axis += 1
     sliced = reshape(take_ranges(x, ranges), [s for s in shape if s is not None])
-    return _take_arrays(sliced, arrays) if arrays else sliced
+    return _take_arrays(sliced, arrays, _separated(items)) if arrays else sliced
+
+
+def _separated(items: Sequence[Any]) -> bool:
+    """Whether arrays and ints are apart in the key; NumPy then puts their axes first."""
+    places = [
+        i for i, item in enumerate(items) if item is not None and not isinstance(item, slice)
+    ]
+    return places[-1] - places[0] >= len(places)
 
 
 def _is_array(item: Any) -> bool:
@@ -277,7 +300,11 @@ def _position(item: Any, size: Size) -> Size:
 
 
 def _range(item: slice, size: Size) -> Range:
-    if isinstance(size, int) and not isinstance(item.start, Dim) and not isinstance(item.stop, Dim):
+    if (
+        isinstance(size, int)
+        and not isinstance(item.start, Dim)
+        and not isinstance(item.stop, Dim)
+    ):
         positions = range(*item.indices(size))
         return positions.start if len(positions) else 0, len(positions), positions.step
     step = 1 if item.step is None else int(item.step)
@@ -300,18 +327,16 @@ def _end(value: Any, size: Size, default: Size) -> Size:
     return int(value) if value >= 0 else size + int(value)
 
 
-def _take_arrays(x: Expr, arrays: list[tuple[int, Expr]]) -> Expr:
+def _take_arrays(x: Expr, arrays: list[tuple[int, Expr]], first: bool) -> Expr:
     """Integer arrays on one or several axes, broadcast together (NumPy's advanced indexing)."""
     for _, index in arrays:
         _check_index(index.type)
-    if len(arrays) == 1:
-        return take(x, arrays[0][1], arrays[0][0])
     axes = [a for a, _ in arrays]
-    adjacent = axes == list(range(axes[0], axes[0] + len(axes)))
     rest = [a for a in range(x.ndim) if a not in axes]
-    place = axes[0] if adjacent else 0
-    order = [*rest[:place], *axes, *rest[place:]]
-    moved = x.transpose(order) if order != list(range(x.ndim)) else x
+    place = 0 if first else axes[0]
+    moved = transpose(x, [*rest[:place], *axes, *rest[place:]])
+    if len(arrays) == 1:
+        return take(moved, arrays[0][1], place)
     sizes = [x.shape[a] for a in axes]
     flat = reshape(
         moved, (*moved.shape[:place], product(sizes), *moved.shape[place + len(axes) :])

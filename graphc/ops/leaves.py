@@ -50,7 +50,9 @@ def _iota_type(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
 
 def _evaluate_iota(shape: Any, axis: int, dtype: Any) -> Any:
     ramp = np.arange(shape[axis], dtype=dtype.numpy)
-    return np.broadcast_to(np.expand_dims(ramp, [a for a in range(len(shape)) if a != axis]), shape)
+    return np.broadcast_to(
+        np.expand_dims(ramp, [a for a in range(len(shape)) if a != axis]), shape
+    )
 
 
 IOTA = Op(
@@ -87,7 +89,9 @@ def tensor(name: str, shape: ShapeLike = (), dtype: DTypeLike | None = None) -> 
     dtype
         Element type; `default_dtype` (float32) if not said.
     """
-    type = TensorType(as_dtype(dtype) if dtype is not None else current_dtype(), as_shape(shape))
+    type = TensorType(
+        as_dtype(dtype) if dtype is not None else current_dtype(), as_shape(shape)
+    )
     return Expr(INPUT, (), Attrs(type=type), type, _check_name(name))
 
 
@@ -136,7 +140,8 @@ class Parameter(Expr):
         array = np.asarray(new)
         if array.shape != self._array.shape:
             raise GraphError(
-                f"parameter {self.name!r} has shape {self._array.shape}, the new value {array.shape}"
+                f"parameter {self.name!r} has shape {self._array.shape}, "
+                f"the new value {array.shape}"
             )
         if not np.can_cast(array.dtype, self._array.dtype, "same_kind"):
             raise DTypeError(

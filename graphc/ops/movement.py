@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def _movement(name: str, infer: Any, evaluate: Any, vjp: Any, **extra: Any) -> O
     )  # fmt: skip
 
 
-# reshape ----------------------------------------------------------------------------------------
+# reshape ------------------------------------------------------------------------------------
 
 
 def _reshape_type(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
@@ -119,7 +120,7 @@ def ravel(x: ExprLike) -> Expr:
     return reshape(node, (node.size,))
 
 
-# transpose --------------------------------------------------------------------------------------
+# transpose ----------------------------------------------------------------------------------
 
 
 def _transpose_type(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
@@ -169,7 +170,7 @@ def moveaxis(x: ExprLike, source: int, destination: int) -> Expr:
     return transpose(node, order)
 
 
-# broadcast_to -----------------------------------------------------------------------------------
+# broadcast_to -------------------------------------------------------------------------------
 
 
 def _broadcast_type(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
@@ -206,7 +207,7 @@ def sum_to(x: Expr, shape: Shape) -> Expr:
     return reshape(sum_over(x, axes) if axes else x, shape)
 
 
-# slice, flip ------------------------------------------------------------------------------------
+# slice, flip --------------------------------------------------------------------------------
 
 
 def _slice_type(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
@@ -279,7 +280,7 @@ def flip(x: ExprLike, axis: int | Sequence[int] | None = None) -> Expr:
     return take_ranges(node, ranges)
 
 
-# pad --------------------------------------------------------------------------------------------
+# pad ----------------------------------------------------------------------------------------
 
 
 def _pad_type(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
@@ -310,7 +311,8 @@ def _pad_vjp(ct: Expr, out: Expr, x: Expr, value: Expr) -> tuple[Expr, Expr]:
     from graphc.ops.reduction import sum as sum_over
 
     ranges = tuple(
-        (low, n, inner + 1) for n, (low, _, inner) in zip(x.shape, out.attrs["widths"], strict=True)
+        (low, n, inner + 1)
+        for n, (low, _, inner) in zip(x.shape, out.attrs["widths"], strict=True)
     )
     inside = take_ranges(ct, ranges)
     return inside, sum_over(ct) - sum_over(inside)
@@ -361,7 +363,7 @@ def pad(
     return pad_spread(node, [(int(a), int(b), 0) for a, b in widths], constant_values)
 
 
-# concatenate ------------------------------------------------------------------------------------
+# concatenate --------------------------------------------------------------------------------
 
 
 def _concatenate_type(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
@@ -448,21 +450,28 @@ def split(x: ExprLike, sections: int | Sequence[int], axis: int = 0) -> list[Exp
     node = as_expr(x)
     place = normalise_axis(axis, node.ndim)
     size = node.shape[place]
-    cuts: list[Size] = []
-    if hasattr(sections, "__index__"):
-        count = int(sections)  # type: ignore[arg-type]
-        part = size // count
-        if not same_size(part * count, size):
-            raise ShapeError(f"split: size {size} does not divide into {count} equal parts")
-        cuts = [part * i for i in range(count + 1)]
-    else:
-        cuts = [0, *sections, size]  # type: ignore[misc]
+    cuts = _equal_cuts(size, sections) if isinstance(sections, int) else [0, *sections, size]
     pieces = []
-    for start, stop in zip(cuts, cuts[1:], strict=False):
+    for start, stop in pairwise(cuts):
         ranges: list[Range] = [(0, s, 1) for s in node.shape]
-        ranges[place] = (start, stop - start, 1)
+        ranges[place] = _between(start, stop, size)
         pieces.append(take_ranges(node, ranges))
     return pieces
+
+
+def _equal_cuts(size: Size, count: int) -> list[Size]:
+    part = size // count if count > 0 else 0
+    if count <= 0 or not same_size(part * count, size):
+        raise ShapeError(f"split: size {size} does not divide into {count} equal parts")
+    return [part * i for i in range(count + 1)]
+
+
+def _between(start: Size, stop: Size, size: Size) -> Range:
+    """Positions ``start:stop`` of an axis, cut at its ends if all are numbers."""
+    if isinstance(start, int) and isinstance(stop, int) and isinstance(size, int):
+        inside = range(size)[start:stop]
+        return inside.start if len(inside) else 0, len(inside), 1
+    return start, stop - start, 1
 
 
 def tile(x: ExprLike, reps: int | Sequence[int]) -> Expr:

@@ -186,8 +186,12 @@ MIN = Op(
     domain=((-3.0, 3.0),),
     guards=_nonempty_guards,
 )
-ANY = Op("any", "reduction", _type(bool_), _evaluate(np.any), vjp=_no_gradient, roles=("operand",))
-ALL = Op("all", "reduction", _type(bool_), _evaluate(np.all), vjp=_no_gradient, roles=("operand",))
+ANY = Op(
+    "any", "reduction", _type(bool_), _evaluate(np.any), vjp=_no_gradient, roles=("operand",)
+)
+ALL = Op(
+    "all", "reduction", _type(bool_), _evaluate(np.all), vjp=_no_gradient, roles=("operand",)
+)
 
 
 def _evaluate_arg(function: Any) -> Any:
@@ -219,7 +223,7 @@ ARGMIN = Op(
 )
 
 
-# Stable exponentials over axes ----------------------------------------------------------------
+# Stable exponentials over axes --------------------------------------------------------------
 
 
 def _float_type(types: Sequence[TensorType]) -> TensorType:
@@ -331,7 +335,7 @@ NORM = Op(
 )
 
 
-# Scans ------------------------------------------------------------------------------------------
+# Scans --------------------------------------------------------------------------------------
 
 
 def _evaluate_cumulative(ufunc: np.ufunc) -> Any:
@@ -440,7 +444,7 @@ CUMPROD = Op(
 )
 
 
-# Public functions -------------------------------------------------------------------------------
+# Public functions ---------------------------------------------------------------------------
 
 Axis = int | Sequence[int] | None
 
@@ -454,7 +458,7 @@ def _reduce(op: Op, x: ExprLike, axis: Axis, keepdims: bool) -> Expr:
 
 
 def _widened(x: ExprLike) -> Expr:
-    """Operand of a sum or product: bools and small integers accumulate in int64, as in NumPy."""
+    """Operand of a sum or product: bools and integers accumulate in int64, as in NumPy."""
     node = as_expr(x)
     return node if node.dtype.is_float else ew.cast(node, int64)
 

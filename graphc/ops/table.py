@@ -101,14 +101,10 @@ OPS: dict[str, Op] = {}
 
 def promoted(op: Op, args: Sequence[ExprLike]) -> list[Expr]:
     """Operands in the element types that the op computes in. Python numbers are weak."""
-    from graphc.ops.elementwise import cast
-
-    assert op.promote is not None
-    weak = [isinstance(a, (bool, int, float)) and not isinstance(a, np.generic) for a in args]
-    if all(weak):
-        args, weak = [as_expr(a) for a in args], [False] * len(args)
-    lifted = [a if w else as_expr(a) for a, w in zip(args, weak, strict=True)]
-    given = tuple(type(a) if w else a.dtype for a, w in zip(lifted, weak, strict=True))  # type: ignore[union-attr]
+    lifted = [a if isinstance(a, Expr) or _is_weak(a) else as_expr(a) for a in args]
+    if not any(isinstance(a, Expr) for a in lifted):
+        lifted = [as_expr(a) for a in lifted]
+    given = tuple(a.dtype if isinstance(a, Expr) else type(a) for a in lifted)
     try:
         dtypes = _promotion(op, given)
     except TypeError:
@@ -118,10 +114,21 @@ def promoted(op: Op, args: Sequence[ExprLike]) -> list[Expr]:
             where=[f"{x!r}" for x in lifted],
             hint="cast an operand with .astype",
         ) from None
-    result = []
-    for a, w, dtype in zip(lifted, weak, dtypes, strict=True):
-        result.append(_weak_constant(a, dtype) if w else cast(a, dtype))  # type: ignore[arg-type]
-    return result
+    return [_converted(a, dtype) for a, dtype in zip(lifted, dtypes, strict=True)]
+
+
+def _is_weak(value: ExprLike) -> bool:
+    return isinstance(value, (bool, int, float)) and not isinstance(value, np.generic)
+
+
+def _converted(x: Any, dtype: DType) -> Expr:
+    if not isinstance(x, Expr):
+        return _weak_constant(x, dtype)
+    if x.dtype is dtype:
+        return x
+    from graphc.ops.elementwise import cast
+
+    return cast(x, dtype)
 
 
 @cache
@@ -134,7 +141,9 @@ def _weak_constant(value: float | int | bool, dtype: DType) -> Expr:
     if dtype.is_integer:
         info = np.iinfo(dtype.name)
         if not info.min <= value <= info.max:
-            raise DTypeError(f"{value} is out of range for {dtype}", hint="cast the other operand")
+            raise DTypeError(
+                f"{value} is out of range for {dtype}", hint="cast the other operand"
+            )
     return constant(value, dtype)
 
 
@@ -181,7 +190,7 @@ def elementwise(
     cost: int = 1,
     doc: str = "",
 ) -> Op:
-    """An op that NumPy's ``ufunc`` promotes like; ``evaluate`` if it is not that ufunc itself."""
+    """An op that promotes like NumPy's ``ufunc``; ``evaluate`` if it is not that ufunc."""
     roles = roles or {1: ("operand",), 2: ("left", "right")}[ufunc.nin]
     return Op(
         name,

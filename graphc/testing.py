@@ -1,0 +1,403 @@
+"""Checks that users and the tests of graphc share: operands for every operation, gradients.
+
+`samples` draws operands from an operation's row in the table; `check_grads` compares
+derivatives of any function with differences.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from graphc.diff.reverse import grad
+from graphc.errors import DTypeError, InputError, UnsupportedOpError, VerificationError
+from graphc.expr import Attrs, Expr, apply, constant, describe
+from graphc.interpret import evaluate
+from graphc.ops import OPS, Op
+from graphc.ops.elementwise import mul
+from graphc.ops.leaves import tensor
+from graphc.ops.reduction import sum as sum_over
+from graphc.types import DTYPES, DType, TensorType, float64, from_numpy, int64, uint8
+
+Array: TypeAlias = "np.ndarray[Any, Any]"
+Shapes: TypeAlias = "tuple[tuple[int, ...], ...]"
+Layout: TypeAlias = "tuple[Shapes, dict[str, Any]]"
+
+
+# Operands for operations --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One use of an operation: arrays for its operands, and its constants.
+
+    Attributes
+    ----------
+    op
+        The operation.
+    arrays
+        One array for each operand, drawn from the operation's domain.
+    attrs
+        The constants of the node (axes, target type...).
+    """
+
+    op: Op
+    arrays: tuple[Array, ...]
+    attrs: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """``add-float32[2,3]-float32[3]-axis=0``"""
+        operands = [f"{a.dtype}[{','.join(map(str, a.shape))}]" for a in self.arrays]
+        constants = [f"{k}={v}" for k, v in self.attrs.items()]
+        return "-".join([self.op.name, *operands, *constants]).replace(" ", "")
+
+    def build(self, *operands: Expr) -> Expr:
+        """The operation applied to expressions of the arrays' types."""
+        return apply(self.op, operands, self.attrs)
+
+    def leaves(self) -> list[Expr]:
+        """Inputs that the arrays fit."""
+        return [
+            tensor(f"x{i}", a.shape, from_numpy(a.dtype)) for i, a in enumerate(self.arrays)
+        ]
+
+
+#: Operand shapes of elementwise operations: one operand, two, three.
+ELEMENTWISE_SHAPES: dict[int, list[Shapes]] = {
+    1: [((),), ((0,),), ((1,),), ((7,),), ((3, 5),), ((2, 1, 17),)],
+    2: [
+        ((), ()),
+        ((0,), (1,)),
+        ((7,), (7,)),
+        ((3, 5), (5,)),
+        ((3, 1), (1, 5)),
+        ((), (2, 3, 17)),
+    ],
+    3: [((), (), ()), ((0,), (), (1,)), ((3, 5), (5,), (3, 1)), ((1,), (2, 9), ())],
+}
+
+
+def _structured() -> dict[str, list[Layout]]:
+    """Operand shapes and constants of operations that have some."""
+    axes: list[tuple[Shapes, tuple[int, ...], bool]] = [
+        (((),), (), False),
+        (((5,),), (0,), False),
+        (((3, 5),), (1,), True),
+        (((3, 5),), (0,), False),
+        (((2, 3, 17),), (0, 2), False),
+        (((2, 1, 4),), (1,), False),
+        (((0, 3),), (1,), False),
+    ]
+    reduce: list[Layout] = [(s, {"axes": a, "keepdims": k}) for s, a, k in axes]
+    empty: list[Layout] = [(((3, 0),), {"axes": (1,), "keepdims": False})]
+    one_axis = [(s, c) for s, c in reduce if len(c["axes"]) == 1]
+    lines: list[tuple[Shapes, int]] = [
+        (((5,),), 0),
+        (((2, 4, 3),), 1),
+        (((3, 0),), 1),
+        (((1,),), 0),
+    ]
+    scan: list[Layout] = [
+        (s, {"axis": a, "exclusive": e, "reverse": r})
+        for s, a in lines
+        for e, r in product([False, True], repeat=2)
+    ]
+    gather: list[Layout] = [
+        (((5,), (3,)), {"axis": 0}),
+        (((4, 5), (4, 1)), {"axis": 1}),
+        (((4, 5), (7, 5)), {"axis": 0}),
+        (((4, 5), (4, 0)), {"axis": 1}),
+    ]
+    table: dict[str, list[Layout]] = {
+        **dict.fromkeys(["sum", "prod", "logsumexp", "norm"], reduce + empty),
+        **dict.fromkeys(["any", "all"], reduce + empty),
+        **dict.fromkeys(["max", "min"], reduce),
+        **dict.fromkeys(["argmax", "argmin"], one_axis),
+        "softmax": [(s, {"axes": c["axes"]}) for s, c in reduce + empty],
+        **dict.fromkeys(["cumsum", "cumprod"], scan),
+        "reshape": [
+            (((6,),), {"shape": (2, 3)}),
+            (((2, 3),), {"shape": (3, 1, 2)}),
+            (((1,),), {"shape": ()}),
+            (((0, 3),), {"shape": (5, 0)}),
+        ],
+        "transpose": [
+            (((3, 5),), {"axes": (1, 0)}),
+            (((2, 3, 4),), {"axes": (2, 0, 1)}),
+            (((2, 0, 4),), {"axes": (1, 2, 0)}),
+        ],
+        "broadcast_to": [
+            (((),), {"shape": (3, 5)}),
+            (((3, 1),), {"shape": (2, 3, 4)}),
+            (((1,),), {"shape": (0,)}),
+        ],
+        "slice": [
+            (((7,),), {"ranges": ((1, 3, 2),)}),
+            (((7,),), {"ranges": ((6, 7, -1),)}),
+            (((4, 5),), {"ranges": ((0, 4, 1), (4, 2, -3))}),
+            (((4, 5),), {"ranges": ((2, 0, 1), (0, 5, 1))}),
+        ],
+        "pad": [
+            (((3,), ()), {"widths": ((1, 2, 0),)}),
+            (((2, 3), ()), {"widths": ((0, 0, 2), (1, 0, 1))}),
+            (((2, 0), ()), {"widths": ((0, 1, 0), (1, 1, 3))}),
+        ],
+        "concatenate": [
+            (((2,), (3,)), {"axis": 0}),
+            (((2, 1), (2, 3), (2, 0)), {"axis": 1}),
+        ],
+        "gather": gather,
+        "scatter_add": [
+            (((5,), (5,)), {"axis": 0, "size": 3}),
+            (((4, 5), (4, 5)), {"axis": 1, "size": 4}),
+            (((0, 5), (0, 5)), {"axis": 0, "size": 3}),
+        ],
+        "contract": [
+            (((3, 5), (5, 2)), {"subscripts": "mk,kn->mn"}),
+            (((2, 3, 5), (2, 5, 4)), {"subscripts": "amk,akn->amn"}),
+            (((5,), (5,)), {"subscripts": "k,k->"}),
+            (((3, 0), (0, 2)), {"subscripts": "mk,kn->mn"}),
+            (((1, 17), (9, 17)), {"subscripts": "mk,nk->nm"}),
+        ],
+        "cast": [(s, {"dtype": d}) for s in ELEMENTWISE_SHAPES[1] for d in DTYPES.values()],
+        "iota": [((), {"shape": (2, 0, 3), "axis": 2, "dtype": int64})]
+        + [((), {"shape": (4, 3), "axis": a, "dtype": float64}) for a in (0, 1)],
+        "size": [((), {"size": 7, "dtype": int64})],
+        "constant": [((), constant([[1.0, -2.5]]).attrs)],
+    }
+    return table
+
+
+#: Operands that have one element type whatever the others have: conditions and positions.
+_FIXED_TYPES = {
+    ("where", 0): "bool",
+    ("any", 0): "bool",
+    ("all", 0): "bool",
+    ("gather", 1): "int64",
+    ("scatter_add", 1): "int64",
+}
+
+
+def samples(op: Op | str, dtypes: Sequence[str] | None = None, seed: int = 0) -> list[Sample]:
+    """Uses of an operation on small arrays: empty, of one element, odd, broadcast.
+
+    Parameters
+    ----------
+    op
+        The operation or its name.
+    dtypes
+        Element types of the operands to try, by default all; those that the operation does
+        not take are left out.
+
+    Raises
+    ------
+    UnsupportedOpError
+        If nothing is known about the operation's constants.
+
+    Examples
+    --------
+    >>> import graphc as gr
+    >>> [s.name for s in gr.testing.samples("sin", ["float32"])][:3]
+    ['sin-float32[]', 'sin-float32[0]', 'sin-float32[1]']
+    """
+    row = OPS[op] if isinstance(op, str) else op
+    rng = np.random.default_rng(seed)
+    found: dict[str, Sample] = {}
+    for shapes, attrs in _layouts(row):
+        for dtype in dtypes if dtypes is not None else DTYPES:
+            types = [_FIXED_TYPES.get((row.name, i), dtype) for i in range(len(shapes))]
+            if not _takes(row, types, shapes, attrs):
+                continue
+            arrays = [
+                _draw(row, i, shape, DTYPES[d], attrs, rng)
+                for i, (shape, d) in enumerate(zip(shapes, types, strict=True))
+            ]
+            sample = Sample(row, tuple(arrays), attrs)
+            found.setdefault(sample.name, sample)
+    return list(found.values())
+
+
+def _layouts(op: Op) -> list[Layout]:
+    """Operand shapes and constants to try."""
+    if op.name in ("input", "parameter"):
+        return []
+    known = _structured().get(op.name)
+    if known is not None:
+        return known
+    if op.family != "elementwise":
+        raise UnsupportedOpError(f"there are no samples for {op.name}")
+    return [(shapes, {}) for shapes in ELEMENTWISE_SHAPES[len(op.roles)]]
+
+
+def _takes(op: Op, types: Sequence[str], shapes: Shapes, attrs: Mapping[str, Any]) -> bool:
+    """Whether the operation computes in these element types."""
+    given = tuple(DTYPES[d] for d in types)
+    try:
+        if op.promote is not None:
+            return op.promote(*given) == given
+        op.infer([TensorType(d, s) for d, s in zip(given, shapes, strict=True)], Attrs(attrs))
+    except (DTypeError, TypeError):
+        return False
+    return True
+
+
+def _draw(
+    op: Op,
+    place: int,
+    shape: tuple[int, ...],
+    dtype: DType,
+    attrs: Mapping[str, Any],
+    rng: np.random.Generator,
+) -> Array:
+    """An array of operand ``place``, within the operation's domain."""
+    if dtype.is_bool:
+        return rng.integers(0, 2, shape).astype(bool)
+    low, high = op.domain[min(place, len(op.domain) - 1)]
+    if op.name in ("gather", "scatter_add") and place == 1:
+        size = attrs.get("size", 4)
+        return rng.integers(-size, size, shape)
+    if dtype.is_integer:
+        unsigned = dtype.name.startswith("u") or op.name == "pow"
+        low = max(low, 0) if unsigned else low
+        return rng.integers(math.ceil(low), math.floor(high) + 1, shape).astype(dtype.name)
+    if attrs.get("dtype") is uint8:
+        low = 0.0
+    return np.asarray(rng.uniform(low, high, shape), dtype.name)
+
+
+# Derivatives --------------------------------------------------------------------------------
+
+
+def check_grads(
+    f: Callable[..., Expr | Sequence[Expr]] | Expr,
+    inputs: Sequence[Any] | Mapping[Expr, Any],
+    order: int = 1,
+    *,
+    rtol: float = 1e-6,
+    seed: int = 0,
+) -> None:
+    """Compare derivatives with central differences, in float64.
+
+    Parameters
+    ----------
+    f
+        A function from expressions to one expression or several, or an expression itself.
+    inputs
+        Arrays (or numbers) for the function's operands; for an expression a mapping from its
+        leaves to arrays. Floats are differentiated for; leaves of an expression that are
+        floats must be float64.
+    order
+        Highest derivative to check.
+    rtol
+        Allowed error, relative to the derivative where that is above 1.
+
+    Raises
+    ------
+    VerificationError
+        If a derivative differs; it names the input and the entry.
+
+    Notes
+    -----
+    Outputs are weighed with random numbers and summed, so that a single sweep shows every
+    wrong entry. Differences are of fourth order; inputs with more than 64 entries are checked
+    at 64 of them. Do not ask for derivatives within 0.002 of a kink.
+
+    Examples
+    --------
+    >>> import graphc as gr
+    >>> gr.testing.check_grads(lambda x: gr.sin(x) * x, [[0.5, 2.0]], order=2)
+    """
+    rng = np.random.default_rng(seed)
+    values, outputs = _trace(f, inputs)
+    targets = [leaf for leaf in values if leaf.dtype.is_float]
+    if any(t.dtype is not float64 for t in targets):
+        raise DTypeError(
+            "check_grads: differences need float64", where=describe([("", t) for t in targets])
+        )
+    for degree in range(1, order + 1):
+        scalar = _weighed_sum(outputs, values, rng)
+        outputs = grad(scalar, targets, unused="zero")
+        found = evaluate(outputs, values)
+        for target, gradient in zip(targets, found, strict=True):
+            _compare(scalar, target, gradient, values, degree, rtol, rng)
+
+
+def _trace(
+    f: Callable[..., Expr | Sequence[Expr]] | Expr, inputs: Sequence[Any] | Mapping[Expr, Any]
+) -> tuple[dict[Expr, Array], list[Expr]]:
+    """Arrays of the leaves, and the outputs."""
+    if isinstance(f, Expr):
+        if not isinstance(inputs, Mapping):
+            raise InputError("check_grads: the inputs of an expression are a mapping")
+        return {leaf: np.array(a, leaf.dtype.numpy) for leaf, a in inputs.items()}, [f]
+    arrays = [np.array(a) for a in inputs]
+    arrays = [a.astype(np.float64) if a.dtype.kind == "f" else a for a in arrays]
+    leaves = [tensor(f"x{i}", a.shape, from_numpy(a.dtype)) for i, a in enumerate(arrays)]
+    made = f(*leaves)
+    outputs = [made] if isinstance(made, Expr) else list(made)
+    return dict(zip(leaves, arrays, strict=True)), outputs
+
+
+def _weighed_sum(
+    outputs: Sequence[Expr], values: Mapping[Expr, Array], rng: np.random.Generator
+) -> Expr:
+    """Sum of all elements of all outputs, each times a random weight."""
+    terms = []
+    for output, value in zip(outputs, evaluate(outputs, values), strict=True):
+        weights = rng.uniform(0.5, 1.5, value.shape) * rng.choice([-1.0, 1.0], value.shape)
+        terms.append(sum_over(mul(output, weights)))
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
+
+
+#: Offsets and weights of the derivative's five-point formula (Abramowitz and Stegun 25.3.6).
+_STENCIL = ((-2, 1 / 12), (-1, -2 / 3), (1, 2 / 3), (2, -1 / 12))
+
+
+def _compare(
+    scalar: Expr,
+    target: Expr,
+    gradient: Array,
+    values: dict[Expr, Array],
+    degree: int,
+    rtol: float,
+    rng: np.random.Generator,
+) -> None:
+    for entry in _entries(values[target].shape, rng):
+        expected = _difference(scalar, target, entry, values)
+        actual = float(gradient[entry])
+        if not abs(actual - expected) <= rtol * max(1.0, abs(expected)):
+            raise VerificationError(
+                f"check_grads: derivative {degree} for {target.name}{list(entry)} is "
+                f"{actual:.10g}, differences give {expected:.10g}",
+                where=describe([("input", target)]),
+            )
+
+
+def _entries(shape: tuple[int, ...], rng: np.random.Generator) -> list[tuple[int, ...]]:
+    every = list(np.ndindex(*shape))
+    if len(every) <= 64:
+        return every
+    return [every[i] for i in sorted(rng.choice(len(every), 64, replace=False))]
+
+
+def _difference(
+    scalar: Expr, target: Expr, entry: tuple[int, ...], values: dict[Expr, Array]
+) -> float:
+    """Derivative of the scalar for one entry of a leaf, by the five-point formula."""
+    centre = values[target]
+    step = np.finfo(np.float64).eps ** 0.2 * max(1.0, abs(float(centre[entry])))
+    total = 0.0
+    for offset, weight in _STENCIL:
+        moved = centre.copy()
+        moved[entry] += offset * step
+        total += weight * float(evaluate([scalar], {**values, target: moved})[0])
+    return total / step
