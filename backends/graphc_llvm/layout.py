@@ -7,6 +7,7 @@ where they do not hold, compiled functions are called through Python instead.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import sys
 import sysconfig
 from functools import cache
@@ -28,9 +29,13 @@ _NEW_FROM_DESCR = 94  # in NumPy's table of C functions, stable since 1.7
 
 #: Addresses that entries need, in the order of `addresses`.
 ADDRESS_NAMES = (
-    *("ndarray", "float", "int", "tuple", "list", "None", "True", "False", "out"),
-    *DTYPES,
-    *(f"{name} scalar" for name in DTYPES),
+    "ndarray",
+    "tuple",
+    "list",
+    "None",
+    "True",
+    "False",
+    "out",
     "PyArray_NewFromDescr",
 )
 
@@ -40,16 +45,13 @@ _OUT = sys.intern("out")
 @cache
 def addresses() -> tuple[int, ...]:
     """The addresses of `ADDRESS_NAMES` in this process. ``True`` and ``False`` are NumPy's."""
-    types: list[Any] = [np.ndarray, float, int, tuple, list, None, np.True_, np.False_, _OUT]
-    dtypes = [np.dtype(name) for name in DTYPES]
-    objects = [*types, *dtypes, *(dtype.type for dtype in dtypes)]
+    objects: list[Any] = [np.ndarray, tuple, list, None, np.True_, np.False_, _OUT]
     return (*map(id, objects), _numpy_function(_NEW_FROM_DESCR))
 
 
 def _numpy_function(index: int) -> int:
-    from numpy._core import _multiarray_umath
-
-    capsule = _multiarray_umath._ARRAY_API
+    module = importlib.import_module("numpy._core._multiarray_umath")
+    capsule = module._ARRAY_API
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     table = (ctypes.c_void_p * (index + 1)).from_address(pointer(capsule, None))

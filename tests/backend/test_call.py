@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from native_programs import DOUBLE, NOTHING, build, copy_scalars, parallel, status
 
 from graphc import types
 from graphc.errors import CompileError, VerificationError
@@ -21,6 +20,7 @@ from graphc_llvm import layout
 from graphc_llvm.call import Signature
 from graphc_llvm.callable import NativeCallable, bind, vectorcallable
 from graphc_llvm.entry import Entry, IndexOutOfRangeError, allocate
+from native_programs import DOUBLE, NOTHING, build, copy_scalars, parallel, status
 
 N, M = symbol("n"), symbol("m")
 VECTOR: tuple[DType, Shape] = (float64, (N,))
@@ -486,6 +486,15 @@ def test_function_dies_with_its_last_reference() -> None:
     assert dead() is None
 
 
+def test_without_native_entries_slow_is_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "matches", lambda: False)
+    entry = double()
+    assert entry.callable is slow
+    out = np.zeros(8)
+    entry.run([X], [out], [8])
+    np.testing.assert_array_equal(out, 2 * X)
+
+
 # Threads --------------------------------------------------------------------------------------
 
 
@@ -565,7 +574,7 @@ def test_updates_are_serialised() -> None:
 
     in_threads(8, call)
     np.testing.assert_array_equal(parameter, np.full(16, 1600.0))
-    assert entry._state[0] == 0
+    assert entry._state.lock == entry._state.owner == 0
     assert entry.callable() is None
 
 
@@ -613,7 +622,7 @@ def test_callable_objects_pass_arguments_on(kind: Any) -> None:
     f = kind(lambda *a, **k: (a, k))
     assert f() == ((), {})
     assert f(1, 2, x=3) == ((1, 2), {"x": 3})
-    assert f(*[1], **{"y": 2}) == ((1,), {"y": 2})
+    assert f(*[1], y=2, z=3) == ((1,), {"y": 2, "z": 3})
     np.testing.assert_array_equal(kind(double().callable)(X), 2 * X)
     with pytest.raises(ZeroDivisionError):
         kind(lambda: 1 / 0)()
@@ -631,7 +640,7 @@ def test_callable_object_is_an_ordinary_one() -> None:
 
 def test_callable_object_in_a_cycle_is_collected() -> None:
     f = Compiled(len)
-    f.target = lambda: f  # type: ignore[assignment]
+    f.target = f.name
     entry = build(DOUBLE, INDEXED, f.target)
     bind(f, entry.callable)
     dead = weakref.ref(f), weakref.ref(entry)

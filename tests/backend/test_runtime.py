@@ -8,17 +8,20 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
-from native_programs import build, parallel
 
 from graphc.types import float64, int64
 from graphc_llvm import runtime
 from graphc_llvm.call import Signature
 from graphc_llvm.entry import Entry
+from graphc_llvm.target import host
+from native_programs import build, parallel
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="threads need futexes")
 
@@ -130,7 +133,7 @@ def test_pool_starts_again_after_fork() -> None:
 @LINUX
 def test_workers_have_the_callers_float_mode() -> None:
     """Blocks report their control word; the caller changes its rounding before the region."""
-    if not runtime.text(runtime.host()).count("stmxcsr"):
+    if not runtime.text(host()).count("stmxcsr"):
         pytest.skip("x86 only")
     body = """
 entry:
@@ -186,10 +189,8 @@ done:
   store double %n, ptr %p
   ret void"""
 
-MINUTES = 100_000
 
-
-def endless(threads: int, work: int, blocks: int = MINUTES, head: str = "") -> Entry:
+def endless(threads: int, work: int, blocks: int = 4096, head: str = "") -> Entry:
     program, block = parallel(blocks, SLOW)
     program = program.replace("entry:", "entry:" + head)
     block += "\ndeclare void @gc_no_poll(ptr, i32)"
@@ -248,9 +249,16 @@ def test_handler_without_exception_goes_on_and_no_poll_is_obeyed() -> None:
     assert seen[1] == 30
 
 
-def test_runtime_text_for_other_systems_is_serial() -> None:
-    target = runtime.host()
-    other = type(target)(**{**vars(target), "triple": "x86_64-pc-windows-msvc"})
-    text = runtime.text(other)
-    assert "futex" not in text
-    assert "define i32 @gc_parallel" in text
+@pytest.mark.parametrize(
+    ("triple", "threads"),
+    [
+        ("x86_64-unknown-linux-gnu", True),
+        ("aarch64-unknown-linux-gnu", True),
+        ("x86_64-pc-windows-msvc", False),
+        ("arm64-apple-darwin24.0.0", False),
+    ],
+)
+def test_runtime_text_of_other_systems(triple: str, threads: bool) -> None:
+    text = runtime.text(replace(host(), triple=triple))
+    llvm.parse_assembly(text).verify()
+    assert ("@pthread_create" in text) == threads
