@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import llvmlite.binding as llvm
 import numpy as np
+
 from graphc_llvm.gemm import SCRATCH_BYTES_PER_THREAD, library
 from graphc_llvm.target import Target, initialize
 

@@ -16,11 +16,13 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "backend"))
 
 import numpy as np
+
 from gemm_jit import Gemm
 from graphc_llvm.target import host
 
@@ -53,7 +55,9 @@ def cases() -> Iterator[Case]:
     yield "dot", 1, 1, 1_000_000, "NN"
 
 
-def operand(rng: np.random.Generator, rows: int, columns: int, kind: str, dtype: str) -> np.ndarray:
+def operand(
+    rng: np.random.Generator, rows: int, columns: int, kind: str, dtype: str
+) -> np.ndarray:
     shape = (rows, columns) if kind == "N" else (columns, rows)
     x = rng.standard_normal(shape).astype(dtype)
     return x if kind == "N" else x.T
@@ -93,13 +97,13 @@ def main(dtype: str = "float32", level: str = "native", only: str = "") -> None:
         c = np.empty((m, n), dtype)
         desc = gemm.describe(c[None], a[None], b[None])
         where, flops = desc.ctypes.data, 2.0 * m * n * k
-        runs = [best(lambda times: gemm.repeat(1, where, gemm.scratch, times), flops)]
+        runs = [best(partial(gemm.repeat, 1, where, gemm.scratch), flops)]
         out = np.empty((m, n), dtype)
-        runs.append(best(looped(lambda: np.matmul(a, b, out=out)), flops))
+        runs.append(best(looped(partial(np.matmul, a, b, out=out)), flops))
         if torch is not None:
             torch.set_num_threads(1)
             ta, tb, tc = torch.from_numpy(a), torch.from_numpy(b), torch.from_numpy(out)
-            runs.append(best(looped(lambda: torch.mm(ta, tb, out=tc)), flops))
+            runs.append(best(looped(partial(torch.mm, ta, tb, out=tc)), flops))
         figures = np.max([[run() for run in runs] for _ in range(9)], axis=0)
         print(f"{name:22}{m:7}{n:6}{k:8} {kind} ", *(f"{x:7.1f}" for x in figures), flush=True)
 

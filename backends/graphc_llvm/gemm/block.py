@@ -58,7 +58,9 @@ def block_function(module: Module, t: Tiling, scratch_bytes: int) -> str:
     so that few threads pack less often than many. Values are the same: they depend on
     how k is cut only.
     """
-    f = Code(module, f"gemm_blocks_{t.suffix}", "void", BLOCK_PARAMS, internal=True, attributes=COLD)
+    f = Code(
+        module, f"gemm_blocks_{t.suffix}", "void", BLOCK_PARAMS, internal=True, attributes=COLD
+    )
     s = Slots(f)
     unit, group, n_blocks, m_blocks = s["unit"], s["group"], s["n_blocks"], s["m_blocks"]
     m_block, n_block, m, n = s["m_block"], s["n_block"], s["m"], s["n"]
@@ -92,7 +94,9 @@ def block_function(module: Module, t: Tiling, scratch_bytes: int) -> str:
 def gemm_unit(module: Module, t: Tiling, unpack: str) -> str:
     """One unit: for each block of k, pack B, then run over the tiles."""
     pack, sweep = pack_b(module, t), _sweep(module, t, unpack)
-    f = Code(module, f"gemm_unit_{t.suffix}", "void", UNIT_PARAMS, internal=True, attributes=COLD)
+    f = Code(
+        module, f"gemm_unit_{t.suffix}", "void", UNIT_PARAMS, internal=True, attributes=COLD
+    )
     s = Slots(f)
     depth = s["depth"]
     left = f.sub(s["k_total"], f.mul("%batch", s["k_step"]))
@@ -175,7 +179,11 @@ _SWEEP = (
 
 def _sweep(module: Module, t: Tiling, unpack: str) -> str:
     """All tiles of C[m,n] for one block of k: a row of tiles shares its rows of A."""
-    table, pack, panels = _kernel_table(module, t), pack_a(module, t), _panels(module, t, unpack)
+    table, pack, panels = (
+        _kernel_table(module, t),
+        pack_a(module, t),
+        _panels(module, t, unpack),
+    )
     f = Code(module, f"gemm_sweep_{t.suffix}", "void", _SWEEP, internal=True, attributes=COLD)
     s = Slots(f)
     a_rs, a_cs, c_rs, packs = s["a_rs"], s["a_cs"], s["c_rs"], s["pack_a"]
@@ -186,9 +194,10 @@ def _sweep(module: Module, t: Tiling, unpack: str) -> str:
     packed_rs = f.select(by_rows, str(t.a_row_bytes), item)
     packed_cs = f.select(by_rows, item, str(t.rows * t.itemsize))
     tile_rs, tile_cs = f.select(packed, packed_rs, a_rs), f.select(packed, packed_cs, a_cs)
-    with f.loop("0", "%m", str(t.a_rows)) as block, f.loop(
-        block.index, f.min(f.add(block.index, str(t.a_rows)), "%m"), str(t.rows)
-    ) as i:
+    with (
+        f.loop("0", "%m", str(t.a_rows)) as block,
+        f.loop(block.index, f.min(f.add(block.index, str(t.a_rows)), "%m"), str(t.rows)) as i,
+    ):
         m = f.min(f.sub("%m", i.index), str(t.rows))
         a = f.at("%a", (i.index, a_rs))
         with f.when(f.both(packed, f.compare("eq", i.index, block.index))):

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from graphc_llvm.emit import Function, Value
 
-
 #: Attributes of functions that run once in a while: they are compiled quickly instead.
 COLD = "noinline optnone"
 
@@ -112,7 +111,9 @@ class Code(Function):
         self.label(latch)
         last = [self.add(phis[0], step), *state.next]
         self.branch(head)
-        for i, (name, type, start, after) in enumerate(zip(phis, types, first, last, strict=True)):
+        for i, (name, type, start, after) in enumerate(
+            zip(phis, types, first, last, strict=True)
+        ):
             self._lines[place + i] = (
                 f"  {name} = phi {type} [ {start}, %{before} ], [ {after}, %{latch} ]"
             )

@@ -12,8 +12,8 @@ from graphc_llvm.gemm.tiling import SCRATCH_BYTES_PER_THREAD, Tiling
 #: The caller's description of a problem, one 8-byte slot each; strides in elements.
 DESCRIPTION = SLOTS[:17]
 
+#: Multiply-adds below which a problem is one block.
 _SMALL = 1 << 18
-_SERIAL = 20_000
 
 
 def entry(module: Module, t: Tiling) -> str:
@@ -119,8 +119,15 @@ def _split(module: Module, t: Tiling, unpack: str) -> str:
 
 
 def _cut(module: Module, t: Tiling, gemm: str, gemv: str) -> str:
-    """Choose blocks by the sizes alone, so that results do not depend on threads."""
-    f = Code(module, f"gemm_cut_{t.suffix}", "void", [("ptr", "args")], internal=True, attributes=COLD)
+    """Choose blocks by the sizes alone: what is computed does not depend on threads."""
+    f = Code(
+        module,
+        f"gemm_cut_{t.suffix}",
+        "void",
+        [("ptr", "args")],
+        internal=True,
+        attributes=COLD,
+    )
     s = Slots(f)
     m, n, k = s["m"], s["n"], s["k"]
     work = f.mul(f.mul(m, n), k)
@@ -149,10 +156,10 @@ def _cut(module: Module, t: Tiling, gemm: str, gemv: str) -> str:
 
 
 def _choose_packing(f: Code, t: Tiling, s: Slots) -> None:
-    """B is packed if its rows are not contiguous or read often; A if its columns are strided."""
+    """Pack B if its rows are not contiguous or read often, A if its rows are not contiguous."""
     item = str(t.itemsize)
     scattered = f.compare("ne", s["b_cs"], item)
-    reused = f.compare("sge", s["m_block"], str(12 * t.rows))
+    reused = f.compare("sge", s["m"], str(12 * t.rows))
     s["pack_b"] = f.op(f"zext i1 {f.either(scattered, reused)} to i64")
     strided = f.compare("ne", s["a_cs"], item)
     wide = f.compare("sge", s["n_block"], str(2 * t.vectors * t.lanes))
@@ -191,8 +198,8 @@ def _cut_matrix(f: Code, t: Tiling, s: Slots, work: Value) -> None:
     split = f.min(wanted, f.ceil_div(panels, "2"))
     low = f.compare("sle", m, "256")
     n_blocks = f.max(fewest, f.select(low, split, "1"))
-    # Fewer than 128 rows would use packed B too little.
-    most = f.max("1", f.op(f"lshr i64 {m}, 7"))
+    # Fewer than 64 rows would use packed B too little.
+    most = f.max("1", f.op(f"lshr i64 {m}, 6"))
     bound = f.op(f"lshr i64 {work}, 27")
     m_blocks = f.min(f.max(f.ceil_div(wanted, n_blocks), f.ceil_div(bound, n_blocks)), most)
     n_blocks = f.max(n_blocks, f.min(f.ceil_div(bound, m_blocks), f.ceil_div(panels, "2")))

@@ -59,7 +59,9 @@ def _combination(module: Module, t: Tiling) -> str:
     for begin, end, step, function in (("0", whole, _ROWS, many), (whole, "%k", 1, one)):
         with f.loop(begin, end, str(step)) as i:
             x, b = f.at("%x", (i.index, "%x_cs")), f.at("%b", (i.index, "%b_rs"))
-            f.do(f"call void @{function}(ptr {x}, i64 %x_cs, ptr {b}, i64 %b_rs, ptr %y, i64 %n)")
+            f.do(
+                f"call void @{function}(ptr {x}, i64 %x_cs, ptr {b}, i64 %b_rs, ptr %y, i64 %n)"
+            )
     f.do("ret void")
     f.finish()
     return f.name
@@ -100,9 +102,7 @@ def _combine_at(
     store_vector(f, t, total, y, mask)
 
 
-def _chains(
-    f: Code, t: Tiling, x: list[Value], b: list[Value], y: Value, type: str
-) -> Value:
+def _chains(f: Code, t: Tiling, x: list[Value], b: list[Value], y: Value, type: str) -> Value:
     """y + sum of x[i] b[i], as four sums, for narrow B waits on latency."""
     sums = [y]
     for i, (v, row) in enumerate(zip(x, b, strict=True)):
@@ -185,7 +185,9 @@ def _dots(module: Module, t: Tiling) -> str:
             at = f.mul(rest.index, str(t.itemsize))
             x = f.load(t.type, f.offset("%x", at), t.itemsize)
             row = [f.load(t.type, f.offset(p, at), t.itemsize) for p in b]
-            rest.next = [fma(f, t, x, v, s, t.type) for v, s in zip(row, rest.values, strict=True)]
+            rest.next = [
+                fma(f, t, x, v, s, t.type) for v, s in zip(row, rest.values, strict=True)
+            ]
         sums = list(rest.values)
     for p, before, total in zip(y, old, sums, strict=True):
         f.store(t.type, f.op(f"fadd {t.type} {before}, {total}"), p, t.itemsize)

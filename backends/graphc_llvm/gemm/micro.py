@@ -144,7 +144,8 @@ def _accumulated(f: Code, t: Tiling, tile: list[Placed]) -> list[Placed]:
     f.branch_if(f.compare("ne", "%accumulate", "0"), add, store)
     f.label(add)
     totals = [
-        f.op(f"fadd {t.vector} {x}, {load_vector(f, t, where, mask)}") for where, mask, x in tile
+        f.op(f"fadd {t.vector} {x}, {load_vector(f, t, where, mask)}")
+        for where, mask, x in tile
     ]
     f.branch(store)
     f.label(store)

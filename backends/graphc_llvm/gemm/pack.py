@@ -74,11 +74,12 @@ def _copy_vector(module: Module, t: Tiling) -> str:
     """Copy one vector of contiguous columns, n <= lanes."""
     f = Code(module, f"copy_strip_{t.suffix}", "void", _STRIP, internal=True)
     mask = mask_below(f, t, "%n") if t.masked else ""
-    with f.guard("true" if t.masked else f.compare("eq", "%n", str(t.lanes)), "void"):
-        with f.loop("0", "%k", carried=[("ptr", "%to"), ("ptr", "%b")]) as row:
-            to, b = row.values
-            store_vector(f, t, load_vector(f, t, b, mask), to)
-            row.next = [f.offset(to, "%to_rs"), f.offset(b, "%b_rs")]
+    whole = "true" if t.masked else f.compare("eq", "%n", str(t.lanes))
+    state = [("ptr", "%to"), ("ptr", "%b")]
+    with f.guard(whole, "void"), f.loop("0", "%k", carried=state) as row:
+        to, b = row.values
+        store_vector(f, t, load_vector(f, t, b, mask), to)
+        row.next = [f.offset(to, "%to_rs"), f.offset(b, "%b_rs")]
     _copy_elements(f, t, "0")
     f.do("ret void")
     f.finish()
@@ -125,7 +126,7 @@ def _transposed(f: Code, t: Tiling, columns: list[Value]) -> list[Value]:
     parts = [f.load(f"<{block} x {t.type}>", c, t.itemsize) for c in columns]
     mixed = [_concatenate(f, t, parts[j::block]) for j in range(block)]
     if block == 2:
-        return [_interleave(f, t, *mixed, 0), _interleave(f, t, *mixed, 1)]
+        return [_interleave(f, t, mixed[0], mixed[1], half) for half in (0, 1)]
     low = [_interleave(f, t, mixed[0], mixed[2], h) for h in (0, 1)]
     high = [_interleave(f, t, mixed[1], mixed[3], h) for h in (0, 1)]
     return [_interleave(f, t, low[h], high[h], g) for h in (0, 1) for g in (0, 1)]
@@ -160,7 +161,7 @@ def _interleave(f: Code, t: Tiling, a: Value, b: Value, half: int) -> Value:
 
 
 def pack_a(module: Module, t: Tiling) -> str:
-    """Copy A[m,k], m <= ``Tiling.a_rows``: contiguous rows as rows, else ``[tile][k][rows]``."""
+    """Copy A[m,k], m <= ``Tiling.a_rows``: rows if contiguous, else ``[tile][k][rows]``."""
     params = [(p, n.replace("b", "a")) for p, n in _PANEL[:4]] + [("i64", "m"), ("i64", "k")]
     f = Code(module, f"pack_a_{t.suffix}", "void", params, internal=True)
     with f.guard(f.compare("eq", "%a_cs", str(t.itemsize)), "void"):
@@ -177,7 +178,10 @@ def pack_a(module: Module, t: Tiling) -> str:
             x, y = tile.values
             f.prefetch(f.offset(x, ahead))
             f.store(type, f.load(type, x, t.itemsize), y, t.itemsize)
-            tile.next = [f.offset(x, str(t.rows * t.itemsize)), f.offset(y, str(t.a_tile_bytes))]
+            tile.next = [
+                f.offset(x, str(t.rows * t.itemsize)),
+                f.offset(y, str(t.a_tile_bytes)),
+            ]
     with f.loop(f.mul(tiles, str(t.rows)), "%m") as i:
         tile_index = f.div(i.index, str(t.rows))
         row = f.sub(i.index, f.mul(tile_index, str(t.rows)))
@@ -209,7 +213,13 @@ def _copy_rows(f: Code, t: Tiling) -> None:
 
 def unpack_tile(module: Module, t: Tiling) -> str:
     """Copy or add a tile of C from scratch to C[m,n] with any strides (bytes)."""
-    params = [("ptr", "c"), ("i64", "c_rs"), ("i64", "c_cs"), ("ptr", "tile"), ("i64", "tile_rs")]
+    params = [
+        ("ptr", "c"),
+        ("i64", "c_rs"),
+        ("i64", "c_cs"),
+        ("ptr", "tile"),
+        ("i64", "tile_rs"),
+    ]
     params += [("i64", "m"), ("i64", "n"), ("i64", "accumulate")]
     f = Code(module, f"unpack_tile_{t.suffix}", "void", params, internal=True)
     adds = f.compare("ne", "%accumulate", "0")
