@@ -2,53 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from graphc.expr import Expr, apply, constant_value, substitute
+from graphc.expr import Expr, constant_value
 from graphc.graph import Graph, graph_guards, graph_symbols
+from graphc.loops.copies import with_copies
 from graphc.loops.fuse import Fusion, Group, fuse
 from graphc.loops.ir import Buffer, Kernel, Program
 from graphc.loops.kernels import copy_kernel, own_kernels
 from graphc.loops.nest import Scratch, build_nest
 from graphc.loops.plan import buffers_of, plan
-from graphc.ops.contraction import CONTRACT, axis_sizes, parse
 from graphc.ops.leaves import Parameter
-from graphc.ops.movement import transpose
 
 
 def build_program(graph: Graph, *, merge: bool = True) -> tuple[Program, Fusion]:
-    """The loop program of an expanded graph."""
-    graph = _mergeable_contractions(graph)
+    """The loop program of an expanded graph. ``merge=False``: a kernel for every node."""
+    graph = with_copies(graph)
     fusion = fuse(graph, merge=merge)
     return _Builder(graph, fusion).build(), fusion
-
-
-def _mergeable_contractions(graph: Graph) -> Graph:
-    """Transpose operands of contractions whose summed letters lie in different orders."""
-    replaced: dict[Expr, Expr] = {}
-    for node in graph.nodes():
-        if node.op is CONTRACT and _inner_letters_differ(node):
-            a, b, c = parse(node.attrs["subscripts"])
-            inner = [x for x in a if x in b and x not in c]
-            order = [b.index(x) for x in b if x not in inner] + [b.index(x) for x in inner]
-            left = [a.index(x) for x in a if x not in inner] + [a.index(x) for x in inner]
-            replaced[node] = _transposed(node, left, order)
-    return graph.with_roots(substitute(graph.roots, replaced)) if replaced else graph
-
-
-def _inner_letters_differ(node: Expr) -> bool:
-    a, b, c = parse(node.attrs["subscripts"])
-    inner = [x for x in a if x in b and x not in c]
-    sizes = axis_sizes(node.attrs["subscripts"], node.args[0].type, node.args[1].type)
-    inner = [x for x in inner if sizes[x] != 1]
-    return len(inner) > 1 and not ("".join(inner) in a and "".join(inner) in b)
-
-
-def _transposed(node: Expr, left: Sequence[int], right: Sequence[int]) -> Expr:
-    a, b, c = parse(node.attrs["subscripts"])
-    x, y = transpose(node.args[0], left), transpose(node.args[1], right)
-    la, lb = "".join(a[i] for i in left), "".join(b[i] for i in right)
-    return apply(CONTRACT, (x, y), {"subscripts": f"{la},{lb}->{c}"})
 
 
 class _Builder:
@@ -61,7 +30,6 @@ class _Builder:
         parameters = graph.parameters()
         self.parameters = tuple(self.leaf(p, "parameter") for p in parameters)
         self.outputs: list[Buffer] = []
-        self.copies: list[tuple[Buffer, Buffer, str]] = []
         self.commits: list[tuple[Buffer, Buffer, str]] = []
         self.place_outputs()
         self.place_updates()
@@ -72,14 +40,10 @@ class _Builder:
         return self.buffers[x]
 
     def place_outputs(self) -> None:
-        """An output is computed in place; one that is given twice is copied."""
+        """Every output is a node of its own by now, computed in its buffer."""
         for number, x in enumerate(self.graph.outputs):
-            buffer = Buffer(f"out{number}", x.dtype, x.shape, "output")
-            self.outputs.append(buffer)
-            if x in self.buffers or x.op.name == "constant" and x not in self.fusion.stored:
-                self.copies.append((self.buffer_of(x), buffer, f"output {number}"))
-            else:
-                self.buffers[x] = buffer
+            self.buffers[x] = Buffer(f"out{number}", x.dtype, x.shape, "output")
+            self.outputs.append(self.buffers[x])
 
     def place_updates(self) -> None:
         """The next value of a parameter is written in place where nobody reads the old one later."""
@@ -97,8 +61,6 @@ class _Builder:
         Its kernel must be an elementwise pass that reads the parameter at the written element
         only, and nothing else may need the value or, afterwards, the parameter.
         """
-        if value.op.name in ("parameter", "input", "constant"):
-            return False
         unit = self.unit_of(value)
         if not isinstance(unit, Group) or unit.row is not None or values.count(value) > 1:
             return False
@@ -160,7 +122,7 @@ class _Builder:
     def buffer_of(self, node: Expr) -> Buffer:
         if node not in self.buffers:
             value = constant_value(node)
-            if value is not None and node not in self.fusion.stored:
+            if value is not None:
                 name = f"constant{len(self.constants)}"
                 buffer = Buffer(name, node.dtype, node.shape, "constant", value.tobytes())
                 self.constants.append(buffer)
@@ -174,8 +136,6 @@ class _Builder:
         kernels: list[Kernel] = []
         for number, unit in enumerate(self.fusion.units):
             kernels += self.kernels(unit, f"k{number}")
-        for source, target, label in self.copies:
-            kernels.append(copy_kernel(source, target, f"k{len(kernels)}_copy", label))
         safe = [k for k in kernels if not self.writes_parameter(k)]
         last = [k for k in kernels if self.writes_parameter(k)]
         for source, target, label in self.commits:

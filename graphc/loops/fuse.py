@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from graphc.expr import Expr, constant_value, topological
 from graphc.graph import Graph
-from graphc.loops.access import VIEWS, Access, inner_merges, only_ones, resolve
+from graphc.loops.access import VIEWS, only_ones, resolve
 from graphc.types import Size, same_size
 
 REDUCTIONS = frozenset(["sum", "prod", "max", "min", "any", "all", "argmax", "argmin"])
@@ -178,50 +178,9 @@ class _Fuser:
 
     def keep(self, x: Expr) -> None:
         """Make sure that a node's elements can be read from memory."""
-        if owns_memory(x, self.stored) or is_scalar_constant(x):
-            if x not in self.roots or owns_memory(x, self.stored):
-                return
-        if x in self.roots and x.op.name in VIEWS | LEAVES:
-            self.copy(x)
-        elif x.op.name in VIEWS:
-            base = self.base(x)
-            if base.op.name in LEAVES and not owns_memory(base, self.stored):
-                self.copy(x)
-                return
-            self.keep(base)
-            if resolve(x, lambda n: owns_memory(n, self.stored)) is None:
-                self.keep_reshaped(x)
-        elif x.op.name in LEAVES:
-            self.copy(x)
-        else:
-            self.stored.add(x)
-
-    def keep_reshaped(self, x: Expr) -> None:
-        """Copy the operand of the innermost reshape that strides cannot express."""
-        chain = [x]
-        while chain[-1].args and chain[-1].op.name in VIEWS:
-            chain.append(chain[-1].args[0])
-        for view in reversed(chain[:-1]):
-            if resolve(view, lambda n: owns_memory(n, self.stored)) is None:
-                self.copy(view.args[0])
-        assert resolve(x, lambda n: owns_memory(n, self.stored)) is not None
-
-    def copy(self, x: Expr) -> None:
-        """A kernel that writes a view or leaf into memory of its own."""
-        if x in self.stored:
-            return
-        if x.op.name in VIEWS and resolve_or_leaf(x, self.stored) is None:
-            base = self.base(x)
-            if not owns_memory(base, self.stored):
-                self.keep(base)
-            if resolve_or_leaf(x, self.stored) is None:
-                self.keep_reshaped(x)
-        group = self.new_group([s for s in x.shape if not same_size(s, 1)])
-        self.join(group, x, _fresh_axes(x))
-        owner = self.find(self.base(x))
-        if owner is not None:
-            self.depend(group.number, owner)
-        self.stored.add(x)
+        base = self.base(x)
+        if not owns_memory(base, self.stored) and not is_scalar_constant(base):
+            self.stored.add(base)
 
     # placing ----------------------------------------------------------------------------------
 
@@ -243,17 +202,9 @@ class _Fuser:
         del self.groups[group.number]
         self.group_of[node] = group.number
         for x in node.args:
-            if name_of_value(node, x) or not is_scalar_constant(x):
-                self.keep(x)
-        if node.op.name == "contract" and not inner_merges(node, self.access):
-            for x in node.args:
-                if x.op.name in VIEWS:
-                    self.copy(x)
+            self.keep(x)
         for number in self.sources(node):
             self.depend(group.number, number)
-
-    def access(self, x: Expr) -> Access | None:
-        return resolve(x, lambda n: owns_memory(n, self.stored))
 
     def sources(self, node: Expr) -> set[int]:
         """Groups that compute what a node reads."""
@@ -282,6 +233,8 @@ class _Fuser:
         if self.merging:
             self.absorb(group, node)
         self.settle(group, node)
+        if node.op.name == "copy":
+            self.stored.add(node)
 
     def choose(self, node: Expr, sources: set[int]) -> tuple[Group, Axes]:
         """The group to join: an operand's, or one that reads the same memory, or a new one."""
@@ -540,8 +493,6 @@ class _Fuser:
             base = self.base(x)
             number = self.find(base)
             if number is None or number == group.number or owns_memory(base, self.stored):
-                if number is None and x.op.name in VIEWS and not self.readable(x):
-                    self.keep(x)
                 continue
             if base.op.name in REDUCTIONS or self.recompute_cost(base) > RECOMPUTE_COST:
                 self.keep(x)
@@ -581,17 +532,6 @@ class _Fuser:
         )
 
 
-def name_of_value(node: Expr, x: Expr) -> bool:
-    """Whether an own-kernel node takes this operand as memory even if it is one number."""
-    return node.op.name != "pad" or x is node.args[0]
-
-
-def resolve_or_leaf(x: Expr, stored: set[Expr]) -> Expr | None:
-    """The base of a view, if index arithmetic reaches it."""
-    access = resolve(x, lambda n: owns_memory(n, stored) or n.op.name in LEAVES)
-    return access.base if access is not None else None
-
-
 def _alignment(view: Expr) -> Axes | None:
     """Each axis of a broadcast or size-1 reshape as an axis of its operand, None for new ones."""
     inner = view.args[0]
@@ -605,8 +545,3 @@ def _alignment(view: Expr) -> Axes | None:
         kept: Iterator[int] = (a for a, s in enumerate(inner.shape) if not same_size(s, 1))
         return tuple(None if same_size(s, 1) else next(kept) for s in view.shape)
     return None
-
-
-def _fresh_axes(x: Expr) -> Axes:
-    numbers = iter(range(x.ndim))
-    return tuple(None if same_size(s, 1) else next(numbers) for s in x.shape)

@@ -383,6 +383,8 @@ class _Nest:
             return self.emit_view(node, at)
         if node.op.name == "gather":
             return self.emit_gather(node, at)
+        if node.op.name == "copy":
+            return self.value(node.args[0], at)
         if node.op.name in REDUCTIONS:
             return self.emit_single(node, at)
         names = [self.value(x, i) for x, i in self.reads(node, at)]

@@ -241,10 +241,10 @@ def diagonal(x: ExprLike, axis1: int = 0, axis2: int = 1) -> Expr:
 def _contract_pair(la: str, a: Expr, lb: str, b: Expr, needed: set[str]) -> tuple[str, Expr]:
     """Multiply two operands and sum over letters nobody needs any more."""
     a, b = _pair(a, b)
-    la, a = _sum_private(la, a, needed | set(lb))
-    lb, b = _sum_private(lb, b, needed | set(la))
     la, a = _drop_ones(la, a, lb, b)
     lb, b = _drop_ones(lb, b, la, a)
+    la, a = _sum_private(la, a, needed | set(lb))
+    lb, b = _sum_private(lb, b, needed | set(la))
     out = "".join(c for c in la if c in needed) + "".join(
         c for c in lb if c in needed and c not in la
     )

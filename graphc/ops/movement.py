@@ -120,6 +120,15 @@ def ravel(x: ExprLike) -> Expr:
     return reshape(node, (node.size,))
 
 
+COPY = _movement(
+    "copy",
+    lambda types, attrs: types[0],
+    lambda x: np.array(x),
+    lambda ct, out, x: (ct,),
+    doc="The same elements in memory of their own.",
+)
+
+
 # transpose ----------------------------------------------------------------------------------
 
 

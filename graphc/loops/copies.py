@@ -1,0 +1,87 @@
+"""Copies that memory needs: views that strides cannot express, results given twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphc.expr import Expr, apply, rebuild, topological
+from graphc.graph import Graph
+from graphc.loops.access import VIEWS, Access, inner_merges, resolve
+from graphc.loops.fuse import LEAVES, OWN_KERNEL, is_scalar_constant
+from graphc.ops.contraction import CONTRACT, parse
+from graphc.ops.movement import COPY, transpose
+
+#: Leaves that are computed where they are needed and have no memory.
+COMPUTED = frozenset(["iota", "size"])
+
+
+def with_copies(graph: Graph) -> Graph:
+    """The graph with ``copy`` nodes wherever a kernel needs elements in memory of their own.
+
+    Afterwards every view that is not a root can be read by strides from a node that is no view,
+    every operand of a node with a kernel of its own has memory, and every root is computed
+    by a kernel, once.
+    """
+    made: dict[Expr, Expr] = {}
+    for node in topological(graph.roots):
+        made[node] = _prepared(rebuild(node, [made[a] for a in node.args]))
+    roots: list[Expr] = []
+    for root in graph.roots:
+        new = made[root]
+        plain = new.op.name in VIEWS | LEAVES or new in roots
+        roots.append(copy(new) if plain else new)
+    return graph.with_roots(roots)
+
+
+def copy(x: Expr) -> Expr:
+    """The same elements in memory of their own."""
+    return apply(COPY, (x,))
+
+
+def strided(x: Expr) -> Access | None:
+    """The access of a node, if every node that is no view had memory."""
+    return resolve(x, lambda n: n.op.name not in VIEWS)
+
+
+def _prepared(node: Expr) -> Expr:
+    if node.op.name == "reshape" and strided(node) is None:
+        return rebuild(node, [copy(node.args[0])])
+    if node.op is CONTRACT:
+        return _contraction(node)
+    if node.op.name in OWN_KERNEL:
+        constants = node.op.name in ("concatenate", "pad")
+        return rebuild(node, [_readable(x, constants) for x in node.args])
+    if node.op.name == "gather":
+        return rebuild(node, [_readable(node.args[0]), node.args[1]])
+    return node
+
+
+def _readable(x: Expr, constants: bool = False) -> Expr:
+    """The node, or a copy if it is computed where it is needed."""
+    access = strided(x)
+    assert access is not None
+    base = access.base
+    if constants and is_scalar_constant(x):
+        return x
+    return copy(x) if base.op.name in COMPUTED or is_scalar_constant(base) else x
+
+
+def _contraction(node: Expr) -> Expr:
+    """Operands whose summed letters step through memory as one axis in both."""
+    node = rebuild(node, [_readable(x) for x in node.args])
+    if inner_merges(node, strided):
+        return node
+    a, b, c = parse(node.attrs["subscripts"])
+    inner = [x for x in a if x in b and x not in c]
+    left, right = (_inner_last(letters, inner) for letters in (a, b))
+    x, y = (
+        copy(transpose(operand, axes))
+        for operand, axes in zip(node.args, (left, right), strict=True)
+    )
+    la, lb = "".join(a[i] for i in left), "".join(b[i] for i in right)
+    return apply(CONTRACT, (x, y), {"subscripts": f"{la},{lb}->{c}"})
+
+
+def _inner_last(letters: str, inner: Sequence[str]) -> list[int]:
+    outer = [i for i, x in enumerate(letters) if x not in inner]
+    return outer + [letters.index(x) for x in inner]
