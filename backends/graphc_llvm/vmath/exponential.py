@@ -11,6 +11,7 @@ import math
 from typing import Final
 
 from graphc_llvm.vmath import coefficients
+from graphc_llvm.vmath.double import two_sum
 from graphc_llvm.vmath.lanes import V, copysign, fma, select
 from graphc_llvm.vmath.logarithm import LINEAR, LOG2, log1p
 from graphc_llvm.vmath.polynomial import (
@@ -108,11 +109,15 @@ def softplus(x: V) -> V:
 
 @lowering("logaddexp", ulp=(4, 4), outline=FLOATS)
 def logaddexp(a: V, b: V) -> V:
-    """max + log(1 + e^-|a-b|); equal infinities give themselves.
+    """max + log(1 + e^(min - max)), the rounding error of the difference made good.
 
-    The bound holds relative to the larger of the result and max(|a|, |b|): where the
-    result is near zero, its terms cancel.
+    Where max(a, b) < 0 the terms may cancel: there the bound is relative to the larger of
+    the result and max(a, b) in size. Equal infinities give themselves.
     """
-    larger = select(a > b, a, b)
-    distance = select(a.equals(b), 0.0, -abs(a - b))
-    return larger + log1p(exp_negative(distance))
+    larger, smaller = select(a > b, a, b), select(a > b, b, a)
+    difference, error = two_sum(smaller, -larger)
+    difference = select(a.equals(b), 0.0, difference)
+    e = exp_negative(difference)
+    finite = (difference < 0.0) & (difference > EXP_RANGE[a.lane.dtype][0])
+    e = select(finite, fma(e, error, e), e)
+    return larger + log1p(e)
