@@ -15,7 +15,7 @@ from graphc.ops import elementwise as ew
 from graphc.rewrite.engine import DOMAIN_CHANGING, EXACT, REASSOCIATING, SIGN_OF_ZERO, rule
 from graphc.rewrite.match import is_number, like, negated, number, usable
 
-# Units ------------------------------------------------------------------------------------------
+# Units ----------------------------------------------------------------------------------------
 
 
 @rule("mul", EXACT)
@@ -103,7 +103,7 @@ def positive(node: Expr, x: Expr) -> Expr:
     return x
 
 
-# Signs move outwards ----------------------------------------------------------------------------
+# Signs move outwards --------------------------------------------------------------------------
 
 
 @rule("neg bitwise_invert logical_not", EXACT)
@@ -222,7 +222,7 @@ def odd_function(node: Expr, x: Expr) -> Expr:
     return -apply(node.op, x.args)
 
 
-# Repeated operations ----------------------------------------------------------------------------
+# Repeated operations --------------------------------------------------------------------------
 
 _INTEGER_VALUED = ("floor", "ceil", "trunc", "round", "sign")
 
@@ -263,7 +263,7 @@ def nested_limits(node: Expr, x: Expr, c: Expr) -> Expr | None:
     return None
 
 
-# Constants come together ------------------------------------------------------------------------
+# Constants come together ----------------------------------------------------------------------
 
 
 def _combined(ufunc: np.ufunc, a: Any, c: Any) -> Any:

@@ -33,7 +33,7 @@ def _untransposed(letters: str, x: Expr) -> tuple[str, Expr]:
 
 @rule("transpose", EXACT, of="contract")
 def transpose_of_contract(node: Expr, x: Expr) -> Expr:
-    """transpose(contract(x, y)) -> contract(x, y) with the result's letters in another order."""
+    """transpose(contract(x, y)) -> contract(x, y), its letters in another order."""
     left, right, out = parse(x.attrs["subscripts"])
     moved = "".join(out[a] for a in node.attrs["axes"])
     return contract(f"{left},{right}->{moved}", *x.args)
@@ -77,8 +77,8 @@ def contract_neg(node: Expr, x: Expr, y: Expr) -> Expr | None:
 
 @rule("contract", REASSOCIATING)
 def contract_scaled(node: Expr, x: Expr, y: Expr) -> Expr | None:
-    """contract(c * x, y) -> c * contract(x, y) for a c of rank 0 (so x / c), where the result is
-    known to be smaller than x."""
+    """contract(c * x, y) -> c * contract(x, y) for c of rank 0 (so x / c), where the
+    result is known to be smaller than x."""
     subscripts = node.attrs["subscripts"]
     for side, operand in enumerate((x, y)):
         split = _scalar_factor(operand)
@@ -162,4 +162,3 @@ def contract_letters(node: Expr, x: Expr, y: Expr) -> Expr | None:
     new = dict(zip(letters, _LETTERS, strict=False))
     plain = "".join(new.get(c, c) for c in subscripts)
     return None if plain == subscripts else contract(plain, x, y)
-

@@ -214,9 +214,7 @@ def _fit(result: Expr | None, node: Expr, rule: Rule) -> Expr:
     return result.named(node.name) if node.name and result not in node.args else result
 
 
-def rewrite(
-    roots: Sequence[Expr], rules: Iterable[Rule]
-) -> tuple[list[Expr], dict[str, int]]:
+def rewrite(roots: Sequence[Expr], rules: Iterable[Rule]) -> tuple[list[Expr], dict[str, int]]:
     """The roots rewritten until no rule applies, and how often each rule was applied."""
     run = Rewriting(rules)
     return run.run(roots), dict(run.fired)

@@ -35,7 +35,7 @@ def _split(x: Expr, node: Expr) -> tuple[Op, Expr, Expr] | None:
 
 @rule("mul", REASSOCIATING, of="mul div reshape transpose broadcast_to")
 def scalar_out_of_mul(node: Expr, x: Expr, y: Expr) -> Expr | None:
-    """(x * c) * y -> (x * y) * c, (x / c) * y -> (x * y) / c for a scalar c and no scalars x, y."""
+    """(x * c) * y -> (x * y) * c, (x / c) * y -> (x * y) / c, c the only scalar."""
     found = _split(x, node)
     if found is None or _is_factor(y, node):
         return None
@@ -45,7 +45,7 @@ def scalar_out_of_mul(node: Expr, x: Expr, y: Expr) -> Expr | None:
 
 @rule("div", REASSOCIATING, of="mul div reshape transpose broadcast_to")
 def scalar_out_of_dividend(node: Expr, x: Expr, y: Expr) -> Expr | None:
-    """(x * c) / y -> (x / y) * c, (x / c) / y -> (x / y) / c for a scalar c and no scalars x, y."""
+    """(x * c) / y -> (x / y) * c, (x / c) / y -> (x / y) / c, c the only scalar."""
     found = _split(x, node)
     if found is None or _is_factor(y, node):
         return None
@@ -55,7 +55,7 @@ def scalar_out_of_dividend(node: Expr, x: Expr, y: Expr) -> Expr | None:
 
 @rule("div", REASSOCIATING)
 def scalar_out_of_divisor(node: Expr, x: Expr, y: Expr) -> Expr | None:
-    """x / (y * c) -> (x / y) / c, x / (y / c) -> (x / y) * c for a scalar c and no scalars x, y."""
+    """x / (y * c) -> (x / y) / c, x / (y / c) -> (x / y) * c, c the only scalar."""
     found = _split(y, node)
     if found is None or _is_factor(x, node):
         return None
@@ -65,7 +65,7 @@ def scalar_out_of_divisor(node: Expr, x: Expr, y: Expr) -> Expr | None:
 
 @rule("mul div", REASSOCIATING, of="mul div reshape transpose broadcast_to")
 def scalars_together(node: Expr, x: Expr, s: Expr) -> Expr | None:
-    """(x * c) * s -> x * (c * s) for scalars c, s, and so for quotients: one pass less over x."""
+    """(x * c) * s -> x * (c * s) for scalars c, s, so for quotients: x is read once less."""
     if is_scalar(node) or not is_scalar(s) or not node.dtype.is_float:
         return None
     found = _split(x, node)
@@ -77,7 +77,7 @@ def scalars_together(node: Expr, x: Expr, s: Expr) -> Expr | None:
     return rest * (c / s) if op is ew.mul else rest / (c * s)
 
 
-# Common factors of sums -----------------------------------------------------------------------------
+# Common factors of sums -----------------------------------------------------------------------
 
 
 #: A way to write a term as op(rest, factor), op multiplication or division.

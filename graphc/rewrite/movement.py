@@ -18,7 +18,7 @@ from graphc.rewrite.engine import EXACT, rule
 from graphc.rewrite.match import aligned, is_one, is_scalar, same_shape
 from graphc.types import Size, same_size
 
-# Identities -------------------------------------------------------------------------------------
+# Identities -----------------------------------------------------------------------------------
 
 
 @rule("transpose", EXACT)
@@ -56,7 +56,7 @@ def concatenate_one(node: Expr, *parts: Expr) -> Expr | None:
     return concatenate(kept or parts[:1], axis)
 
 
-# Two movements in one ---------------------------------------------------------------------------
+# Two movements in one -------------------------------------------------------------------------
 
 
 @rule("transpose", EXACT, of="transpose")
@@ -80,7 +80,7 @@ def broadcast_of_broadcast(node: Expr, x: Expr) -> Expr:
 
 @rule("broadcast_to", EXACT, of="reshape")
 def broadcast_of_leading_ones(node: Expr, x: Expr) -> Expr | None:
-    """broadcast_to(reshape(x)) -> broadcast_to(x), where reshape only adds leading axes of 1."""
+    """broadcast_to(reshape(x)) -> broadcast_to(x), where reshape adds leading axes of 1."""
     inner = x.args[0]
     if same_shape(aligned(inner.shape, x.ndim), x.shape) and inner.ndim < x.ndim:
         return broadcast_to(inner, node.shape)
@@ -144,7 +144,7 @@ def _inside(start: Size, length: Size, step: int, size: Size) -> bool:
     return length > 0 and 0 <= start < size and 0 <= last < size
 
 
-# Axes of size 1 ---------------------------------------------------------------------------------
+# Axes of size 1 -------------------------------------------------------------------------------
 
 
 @rule("broadcast_to", EXACT)
@@ -155,7 +155,7 @@ def broadcast_adds_ones(node: Expr, x: Expr) -> Expr | None:
     return None
 
 
-# Repeated elements ------------------------------------------------------------------------------
+# Repeated elements ----------------------------------------------------------------------------
 
 
 @rule("reshape transpose slice", EXACT, of="broadcast_to")
@@ -194,7 +194,7 @@ def concatenate_uniform(node: Expr, *parts: Expr) -> Expr | None:
     return None
 
 
-# Elementwise operations broadcast by themselves -------------------------------------------------
+# Elementwise operations broadcast by themselves -----------------------------------------------
 
 
 @rule("", EXACT)
@@ -214,7 +214,7 @@ def _bare(x: Expr) -> Expr:
 
 @rule("", EXACT)
 def elementwise_of_movements(node: Expr, *args: Expr) -> Expr | None:
-    """f(move(x), move(y), c) -> move(f(x, y, c)), move one transpose or reshape, c of rank 0."""
+    """f(move(x), move(y), c) -> move(f(x, y, c)), move a transpose or reshape, c of rank 0."""
     if node.op.family != "elementwise":
         return None
     full = [a for a in args if not is_scalar(a)]

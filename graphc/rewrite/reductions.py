@@ -11,10 +11,18 @@ from graphc.ops.movement import broadcast_to, reshape, transpose
 from graphc.ops.reduction import MAX, MIN, reduced_shape
 from graphc.ops.reduction import sum as sum_over
 from graphc.rewrite.engine import EXACT, REASSOCIATING, SIGN_OF_ZERO, rule
-from graphc.rewrite.match import aligned, constant_along, is_number, is_one, is_scalar, like, same_shape
+from graphc.rewrite.match import (
+    aligned,
+    constant_along,
+    is_number,
+    is_one,
+    is_scalar,
+    like,
+    same_shape,
+)
 from graphc.types import product
 
-# Axes of size 1 ---------------------------------------------------------------------------------
+# Axes of size 1 -------------------------------------------------------------------------------
 
 
 def _drop_ones(node: Expr, x: Expr) -> Expr | None:
@@ -49,12 +57,12 @@ def softmax_without_axes(node: Expr, x: Expr) -> Expr | None:
     return apply(node.op, (x,), {"axes": axes})
 
 
-# Reductions and movements -----------------------------------------------------------------------
+# Reductions and movements ---------------------------------------------------------------------
 
 
 @rule("reshape", EXACT, of="sum prod max min any all logsumexp norm argmax argmin")
 def reshape_of_reduction(node: Expr, x: Expr) -> Expr | None:
-    """reshape(reduce(x)) that adds or drops the reduced axes -> the reduction with or without."""
+    """reshape(reduce(x)) that adds or drops reduced axes -> the reduction does so itself."""
     keep = not x.attrs["keepdims"]
     shape = reduced_shape(x.args[0].shape, x.attrs["axes"], keep)
     if not same_shape(shape, node.shape):
@@ -115,7 +123,7 @@ def _merged(node: Expr, x: Expr) -> Expr | None:
     return reshape(merged, node.shape)
 
 
-# Reductions of repeated elements ------------------------------------------------------------------
+# Reductions of repeated elements --------------------------------------------------------------
 
 
 def _repeated(x: Expr, axes: Sequence[int]) -> tuple[Expr, list[int], list[int]]:
@@ -194,7 +202,7 @@ def extremum_of_neg(node: Expr, x: Expr) -> Expr:
     return -apply(other, x.args, node.attrs)
 
 
-# Sums that select one element ---------------------------------------------------------------------
+# Sums that select one element -----------------------------------------------------------------
 
 
 def ramp_positions(hit: Expr, axis: int) -> Expr | None:
@@ -213,11 +221,12 @@ def _wraps(k: Expr) -> bool:
     """Whether k is ``where(i < 0, i + size, i)``, as gather reads its positions."""
     while k.op.name in ("reshape", "broadcast_to"):
         k = k.args[0]
-    if k.op is not ew.WHERE or k.args[0].op is not ew.less or not is_number(k.args[0].args[1], 0):
+    if k.op is not ew.WHERE:
         return False
-    index = k.args[2]
-    moved = k.args[1]
-    return k.args[0].args[0] is index and moved.op is ew.add and index in moved.args
+    negative, moved, index = k.args
+    if negative.op is not ew.less or not is_number(negative.args[1], 0):
+        return False
+    return negative.args[0] is index and moved.op is ew.add and index in moved.args
 
 
 @rule("sum", REASSOCIATING, of="where cast")
@@ -247,6 +256,6 @@ def _chosen(x: Expr, axes: Sequence[int]) -> Expr | None:
     """The value that a one-hot select has at its position, None if it is no such select."""
     if x.op is ew.CAST:
         return like(1, x)
-    hit, value, zero = x.args
+    _, value, zero = x.args
     same = constant_along(value, axes, x.ndim)
     return value if same and (is_number(zero, 0) or is_number(zero, -0.0)) else None

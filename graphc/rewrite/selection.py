@@ -11,7 +11,7 @@ from graphc.rewrite.engine import EXACT, SIGN_OF_ZERO, rule
 from graphc.rewrite.match import is_number, like, negated, number
 from graphc.types import DType, bool_
 
-# where ------------------------------------------------------------------------------------------
+# where ----------------------------------------------------------------------------------------
 
 
 @rule("where", EXACT)
@@ -65,7 +65,7 @@ def where_of_negs(node: Expr, condition: Expr, a: Expr, b: Expr) -> Expr | None:
 
 @rule("where", SIGN_OF_ZERO)
 def where_neg_zero(node: Expr, condition: Expr, a: Expr, b: Expr) -> Expr | None:
-    """where(c, -x, 0) -> -where(c, x, 0), where(c, 0, -x) -> -where(c, 0, x), for numbers < 0 too."""
+    """where(c, -x, 0) -> -where(c, x, 0), where(c, 0, -x) -> -where(c, 0, x); -x may be -2."""
     if not node.dtype.is_float:
         return None
     then, otherwise = _positive(a), _positive(b)
@@ -94,7 +94,7 @@ def where_boolean(node: Expr, condition: Expr, a: Expr, b: Expr) -> Expr | None:
     return ew.logical_or(condition, b) if is_number(a, True) else None
 
 
-# Truth values -----------------------------------------------------------------------------------
+# Truth values ---------------------------------------------------------------------------------
 
 
 @rule("logical_and bitwise_and", EXACT)
@@ -179,7 +179,7 @@ def classify_sign(node: Expr, x: Expr) -> Expr:
     return apply(node.op, x.args)
 
 
-# Conversions ------------------------------------------------------------------------------------
+# Conversions ----------------------------------------------------------------------------------
 
 
 def _lossless(source: DType, target: DType) -> bool:
@@ -197,7 +197,7 @@ def cast_identity(node: Expr, x: Expr) -> Expr | None:
 
 @rule("cast", EXACT, of="cast")
 def cast_of_cast(node: Expr, x: Expr) -> Expr | None:
-    """cast(cast(x)) -> cast(x), where the inner one loses nothing; not from float to integer."""
+    """cast(cast(x)) -> cast(x), where the inner one loses nothing; not float to integer."""
     inner = x.args[0]
     if inner.dtype.is_float and node.dtype.is_integer:
         return None

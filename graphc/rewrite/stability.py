@@ -18,7 +18,7 @@ from graphc.ops.reduction import LOGSUMEXP, NORM, SOFTMAX, reduced_shape
 from graphc.rewrite.engine import REASSOCIATING, rule
 from graphc.rewrite.match import constant_along, is_number, like, same_shape
 
-# Pieces that rules ask for ------------------------------------------------------------------------
+# Pieces that rules ask for --------------------------------------------------------------------
 
 
 def opposite(x: Expr, y: Expr) -> bool:
@@ -56,14 +56,11 @@ def normaliser(x: Expr, of: Expr) -> tuple[int, ...] | None:
         return inner.attrs["axes"] if same_shape(kept, x.shape) else None
     if x.op.name != "sum" or x.args[0] is not of:
         return None
-    return x.attrs["axes"] if same_shape(_kept(x), x.shape) else None
+    kept = reduced_shape(of.shape, x.attrs["axes"], True)
+    return x.attrs["axes"] if same_shape(kept, x.shape) else None
 
 
-def _kept(x: Expr) -> tuple[object, ...]:
-    return reduced_shape(x.args[0].shape, x.attrs["axes"], True)
-
-
-# Logarithms ---------------------------------------------------------------------------------------
+# Logarithms -----------------------------------------------------------------------------------
 
 
 @rule("log", REASSOCIATING, of="exp", stage="stabilize")
@@ -122,7 +119,7 @@ def log1p_of_minus_sigmoid(node: Expr, x: Expr) -> Expr | None:
     return -ew.softplus(s.args[0]) if s.op is ew.sigmoid else None
 
 
-# Exponentials -------------------------------------------------------------------------------------
+# Exponentials ---------------------------------------------------------------------------------
 
 
 @rule("exp", REASSOCIATING, of="sub", stage="stabilize")
@@ -183,7 +180,7 @@ def softmax_of_shifted(node: Expr, x: Expr) -> Expr | None:
     return apply(SOFTMAX, (logits,), node.attrs) if logits.shape == node.shape else None
 
 
-# Roots --------------------------------------------------------------------------------------------
+# Roots ----------------------------------------------------------------------------------------
 
 
 @rule("sqrt", REASSOCIATING, of="sum", stage="stabilize")
@@ -202,7 +199,7 @@ def root_of_two_squares(node: Expr, x: Expr) -> Expr | None:
     return ew.hypot(left.args[0], right.args[0])
 
 
-# Products and quotients -----------------------------------------------------------------------------
+# Products and quotients -----------------------------------------------------------------------
 
 #: Functions that are never zero where nothing underflows: they may be cancelled.
 _POSITIVE = (ew.exp, ew.sigmoid, SOFTMAX)

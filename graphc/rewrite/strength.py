@@ -25,23 +25,23 @@ def add_self(node: Expr, x: Expr, y: Expr) -> Expr | None:
     return like(2, x) * x if x is y and x.dtype.is_float else None
 
 
-@rule("pow", EXACT)
+@rule("pow", REASSOCIATING)
 def pow_two(node: Expr, x: Expr, two: Expr) -> Expr | None:
-    """x ^ 2 -> square(x)."""
+    """x ^ 2 -> square(x): the same bits if pow rounds correctly."""
     return ew.square(x) if is_number(two, 2) and x.dtype.is_float else None
 
 
 @rule("pow", REASSOCIATING)
 def pow_three(node: Expr, x: Expr, n: Expr) -> Expr | None:
-    """x ^ 3 -> square(x) * x, x ^ 4 -> square(square(x)): up to three roundings instead of one."""
+    """x ^ 3 -> square(x) * x, x ^ 4 -> square(square(x)): more roundings than one."""
     if is_number(n, 3):
         return ew.square(x) * x
     return ew.square(ew.square(x)) if is_number(n, 4) else None
 
 
-@rule("pow", EXACT)
+@rule("pow", REASSOCIATING)
 def pow_minus_one(node: Expr, x: Expr, n: Expr) -> Expr | None:
-    """x ^ -1 -> 1 / x."""
+    """x ^ -1 -> 1 / x: the same bits if pow rounds correctly."""
     return like(1, x) / x if is_number(n, -1) and x.dtype.is_float else None
 
 
@@ -63,7 +63,7 @@ def pow_half_of_positive(node: Expr, x: Expr, half: Expr) -> Expr | None:
     return ew.sqrt(x) if is_number(half, 0.5) and x.op.name in _NEVER_NEGATIVE else None
 
 
-_NEVER_NEGATIVE = ("square", "exp", "exp2", "abs", "sigmoid", "softplus", "hypot", "cosh", "norm")
+_NEVER_NEGATIVE = "square exp exp2 abs sigmoid softplus hypot cosh norm".split()
 
 
 @rule("pow", REASSOCIATING)
@@ -96,7 +96,7 @@ def sqrt_of_exp(node: Expr, x: Expr) -> Expr:
     return ew.exp(like(0.5, x) * x.args[0])
 
 
-# Divisions by numbers, for loops ------------------------------------------------------------------
+# Divisions by numbers, for loops --------------------------------------------------------------
 
 
 def _inverse(y: Expr) -> Any:
