@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
+import math
+import mmap
+import sys
 from functools import cache
 
 import numpy as np
@@ -179,6 +183,37 @@ def test_values_do_not_leak_between_lanes() -> None:
         assert np.all(c[0, :8, :18] == 6)
         assert np.all(np.isinf(c[0, 8, :18]))
         assert np.all(np.isnan(c[0, :, 18]))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs mprotect")
+@pytest.mark.parametrize("level", LEVELS)
+def test_nothing_is_read_beyond_the_operands(level: str) -> None:
+    """Operands and result end where an unreadable page begins."""
+    shapes = (1, 1, 37), (1, 37, 21), (9, 1, 37), (5, 19, 7), (13, 50, 35), (100, 53, 41)
+    for dtype, (m, n, k) in itertools.product(DTYPES, shapes):
+        rng = np.random.default_rng(k)
+        for kinds in ("NN", "TN", "NT", "TT"):
+            shape = (m, k), (k, n)
+            stored = [s if x == "N" else s[::-1] for s, x in zip(shape, kinds, strict=True)]
+            arrays = [before_guard(s, dtype) for s in stored]
+            for x in arrays:
+                x[...] = rng.standard_normal(x.shape)
+            a, b = (x if t == "N" else x.T for x, t in zip(arrays, kinds, strict=True))
+            c = before_guard((m, n), dtype)
+            gemm(level, dtype)(c[None], a[None], b[None])
+            np.testing.assert_allclose(c, a @ b, rtol=1e-4, atol=1e-4)
+
+
+def before_guard(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """An array whose last byte is followed by an unreadable page."""
+    count = math.prod(shape)
+    size = count * np.dtype(dtype).itemsize
+    room = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+    memory = mmap.mmap(-1, room + mmap.PAGESIZE)
+    pages = np.frombuffer(memory, np.uint8)
+    guard = ctypes.c_void_p(pages.ctypes.data + room)
+    assert ctypes.CDLL(None).mprotect(guard, ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+    return pages[room - size : room].view(dtype).reshape(shape)
 
 
 def test_scratch_has_room_for_all_parts() -> None:
