@@ -156,4 +156,4 @@ def text(target: Target) -> str:
 def load() -> Code:
     """The builtin's code in this process: ``gc_call`` and ``gc_run``."""
     target = host()
-    return engine(target).compile(text(target), verify=True)
+    return engine(target).compile(text(target), verify=True, keep=True)

@@ -8,7 +8,6 @@ so calling it passes the arguments straight on to the callable it was bound to.
 from __future__ import annotations
 
 import ctypes
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -75,13 +74,13 @@ else:
 def vectorcallable(cls: Class) -> Class:
     """Class decorator: let instances of a subclass of `NativeCallable` be called directly.
 
-    Python classes inherit that from Python 3.12 on; before, the flag is set here.
+    Python does not always inherit that: before 3.12 never, later only if no class before
+    `NativeCallable` defines ``__call__``, which then serves instances that were not bound.
     """
-    if sys.version_info < (3, 12):
-        flags = ctypes.c_ulong.from_address(id(cls) + _TYPE_FLAGS)
-        if flags.value == cls.__flags__:
-            flags.value |= _HAVE_VECTORCALL
-            ctypes.pythonapi.PyType_Modified(ctypes.py_object(cls))
+    flags = ctypes.c_ulong.from_address(id(cls) + _TYPE_FLAGS)
+    if flags.value == cls.__flags__:
+        flags.value |= _HAVE_VECTORCALL
+        ctypes.pythonapi.PyType_Modified(ctypes.py_object(cls))
     return cls
 
 

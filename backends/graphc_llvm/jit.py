@@ -6,18 +6,23 @@ own in it, which goes away with the `Code` that stands for it.
 
 from __future__ import annotations
 
+import functools
+import re
 import threading
 from collections.abc import Iterable
-from functools import cache
 
 import llvmlite.binding as llvm
 
 from graphc.errors import CompileError
+from graphc_llvm import cache
 from graphc_llvm.target import Target, host, initialize
 
 #: LLVM keeps some 10 kB of each library that it has unloaded, so a linker is replaced after
 #: this many; it goes away with the last of its libraries.
 _LIBRARIES = 256
+
+#: Functions that a module's text defines for others.
+_EXPORTED = re.compile(r"^define (?!internal |private )[^@]*@([\w.$]+)\(", re.MULTILINE)
 
 _provided: dict[str, int] = {}
 
@@ -80,23 +85,31 @@ class Engine:
             self._create_machine(), use_jit_link=True, suppress_errors=True
         )
 
-    def compile(self, text: str, verify: bool = False) -> Code:
+    def compile(self, text: str, verify: bool = False, keep: bool = False) -> Code:
         """Generate code for a module without IR passes, and load it.
+
+        With ``keep`` the object file is kept for other processes, and taken from there if one
+        has compiled the same text before. That is meant for texts that seldom change.
 
         Raises
         ------
         CompileError
             If the text is malformed or an external function cannot be found.
         """
+        name = cache.key(text, self.target) if keep else ""
+        obj = cache.read(name) if keep else None
+        if obj is not None:
+            return self.load(obj, _EXPORTED.findall(text), ir=text)
+        code = self._compile(text, verify)
+        if keep:
+            cache.write(name, code.object)
+        return code
+
+    def _compile(self, text: str, verify: bool) -> Code:
         with self._lock:
             module = self._parse(text, verify)
-            functions = list(module.functions)
-            self._check_externals(f.name for f in functions if f.is_declaration)
-            exported = [
-                f.name
-                for f in functions
-                if not f.is_declaration and f.linkage == llvm.Linkage.external
-            ]
+            self._check_externals(f.name for f in module.functions if f.is_declaration)
+            exported = _EXPORTED.findall(text)
             return self.load(self._machine.emit_object(module), exported, ir=text)
 
     def load(self, obj: bytes, exported: Iterable[str], ir: str = "") -> Code:
@@ -146,7 +159,11 @@ class Engine:
             raise CompileError(f"external functions are missing: {', '.join(sorted(missing))}")
 
 
-@cache
 def engine(target: Target | None = None) -> Engine:
     """The engine of a target (this machine's if none is given), made once per process."""
-    return Engine(target or host())
+    return _engine(target or host())
+
+
+@functools.cache
+def _engine(target: Target) -> Engine:
+    return Engine(target)

@@ -88,7 +88,7 @@ def load() -> Code:
     The workers outlive the interpreter's shutdown, so the code is never unloaded.
     """
     target = host()
-    code = engine(target).compile(text(target), verify=True)
+    code = engine(target).compile(text(target), verify=True, keep=True)
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(code._tracker))
     for name in EXPORTS:
         provide(name, code.symbols[name])

@@ -628,6 +628,24 @@ def test_callable_objects_pass_arguments_on(kind: Any) -> None:
         kind(lambda: 1 / 0)()
 
 
+class Slow:
+    def __call__(self, *args: Any) -> Any:
+        return "slow", args
+
+
+@vectorcallable
+class Mixed(Slow, NativeCallable):
+    pass
+
+
+def test_call_method_serves_unbound_objects() -> None:
+    f = Mixed()
+    assert f(1) == ("slow", (1,))
+    bind(f, len)
+    assert f([1, 2]) == 2
+    assert f(*[[1]]) == 1
+
+
 def test_callable_object_is_an_ordinary_one() -> None:
     f = Compiled(len)
     f.note = "x"  # type: ignore[attr-defined]
