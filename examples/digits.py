@@ -122,7 +122,11 @@ def main() -> int:
     share = float(evaluate(held_out.images, held_out.digits)[1])
     print(f"held-out digits right: {share:.2%} of {HELD_OUT}")
 
-    for path in write(x, t, loss, gradients, step, curve):
+    functions = {
+        "loss": gr.compile([x, t], loss, name="loss"),
+        "gradient": gr.compile([x, t], gradients, name="gradient"),
+    }
+    for path in write(step, functions, curve):
         print(f"  {path} ({path.stat().st_size:,} bytes)")
     return 0 if share >= WANTED else 1
 
@@ -131,22 +135,18 @@ def main() -> int:
 
 
 def write(
-    x: gr.Expr,
-    t: gr.Expr,
-    loss: gr.Expr,
-    gradients: list[gr.Expr],
     step: gr.CompiledFunction,
+    functions: dict[str, gr.CompiledFunction],
     curve: list[float],
 ) -> list[Path]:
     """Pictures, formulas and native code, in build/demo."""
     OUT.mkdir(parents=True, exist_ok=True)
-    for name, what in (("loss", [loss]), ("gradient", gradients)):
-        compiled = gr.compile([x, t], what, name=name)
-        gr.draw(compiled, OUT / f"{name}_before.svg", stage="input")
-        gr.draw(compiled, OUT / f"{name}_after.svg", stage="stabilize")
+    for name, f in functions.items():
+        gr.draw(f, OUT / f"{name}_before.svg", stage="input")
+        gr.draw(f, OUT / f"{name}_after.svg", stage="stabilize")
     texts = {
-        "gradient.txt": gr.show(gradients),
-        "gradient.tex": gr.to_latex(gradients),
+        "gradient.txt": gr.show(functions["gradient"], stage="stabilize"),
+        "gradient.tex": gr.to_latex(functions["gradient"], stage="stabilize"),
         "loops.txt": gr.show(step, stage="loops"),
         "report.txt": str(step.report()),
         "step.ll": step.llvm_ir,

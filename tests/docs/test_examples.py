@@ -64,7 +64,7 @@ def test_digits_leave_pictures_formulas_and_code(digits: tuple[str, Path]) -> No
     for file in folder.iterdir():
         assert f"build/demo/{file.name} (" in printed
         assert file.stat().st_size > 100
-    assert "W1" in (folder / "gradient.tex").read_text()
+    assert "W_{1}" in (folder / "gradient.tex").read_text()
     assert "define" in (folder / "step.ll").read_text()
     assert len((folder / "curve.csv").read_text().splitlines()) == 31
 

@@ -1,7 +1,8 @@
 """The code in README.md and docs/ runs, and prints what the pages say.
 
 The ``python`` blocks of a page run one after the other in one namespace. A ``text`` block
-right after one is what it prints (``...`` stands for anything).
+right after one is what it prints (``...`` stands for anything). ``python
+tests/docs/test_pages.py`` puts into the pages what is printed now.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import doctest
 import io
 import re
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +41,13 @@ def blocks(page: Path) -> Iterator[Block]:
         yield Block(found[1], text[: found.start(1)].count("\n"), found[2])
 
 
+def prints(page: Path) -> Iterator[tuple[Block, str]]:
+    """Each block of a page with what it prints."""
+    names: dict[str, Any] = {"__name__": "page"}
+    for block in blocks(page):
+        yield block, run(block, page, names)
+
+
 def run(block: Block, page: Path, names: dict[str, Any]) -> str:
     """What the block prints; its lines are numbered as in the page."""
     printed = io.StringIO()
@@ -60,9 +69,7 @@ def test_a_page_runs_and_prints_what_it_shows(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {"__name__": "page"}
-    for block in blocks(page):
-        got = run(block, page, names)
+    for block, got in prints(page):
         if block.prints is None:
             continue
         same = doctest.OutputChecker().check_output(block.prints, got, doctest.ELLIPSIS)
@@ -76,3 +83,21 @@ LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     missing = [t for t in LINK.findall(page.read_text()) if not (page.parent / t).exists()]
     assert missing == []
+
+
+def update(page: Path) -> None:
+    """Replace what a page shows by what its blocks print."""
+    text = page.read_text()
+    for block, got in prints(page):
+        if block.prints is not None:
+            shown = f"{block.code}```\n\n```text\n"
+            text = text.replace(f"{shown}{block.prints}```", f"{shown}{got}```")
+    page.write_text(text)
+
+
+if __name__ == "__main__":
+    for page in WITH_CODE:
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+            # Twice: listings name lines of the page, which move when it changes.
+            update(page)
+            update(page)
