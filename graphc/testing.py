@@ -127,6 +127,7 @@ def _structured() -> dict[str, list[Layout]]:
             (((1,),), {"shape": ()}),
             (((0, 3),), {"shape": (5, 0)}),
         ],
+        "copy": [(s, {}) for s in ELEMENTWISE_SHAPES[1]],
         "transpose": [
             (((3, 5),), {"axes": (1, 0)}),
             (((2, 3, 4),), {"axes": (2, 0, 1)}),
@@ -166,8 +167,11 @@ def _structured() -> dict[str, list[Layout]]:
             (((1, 17), (9, 17)), {"subscripts": "mk,nk->nm"}),
         ],
         "cast": [(s, {"dtype": d}) for s in ELEMENTWISE_SHAPES[1] for d in DTYPES.values()],
-        "iota": [((), {"shape": (2, 0, 3), "axis": 2, "dtype": int64})]
-        + [((), {"shape": (4, 3), "axis": a, "dtype": float64}) for a in (0, 1)],
+        "iota": [
+            ((), {"shape": (2, 0, 3), "axis": 2, "dtype": int64}),
+            ((), {"shape": (4, 3), "axis": 0, "dtype": float64}),
+            ((), {"shape": (4, 3), "axis": 1, "dtype": float64}),
+        ],
         "size": [((), {"size": 7, "dtype": int64})],
         "constant": [((), constant([[1.0, -2.5]]).attrs)],
     }

@@ -114,7 +114,8 @@ def masked(condition: Expr, value: Expr, keep: bool) -> Expr:
 
 def _where_jvp(tangents: Sequence[Expr | None], out: Expr, c: Expr, a: Expr, b: Expr) -> Expr:
     zero = _like(out, 0)
-    return apply(WHERE, (c, tangents[1] or zero, tangents[2] or zero))
+    then, otherwise = (zero if t is None else t for t in tangents[1:])
+    return apply(WHERE, (c, then, otherwise))
 
 
 WHERE = Op(

@@ -330,7 +330,7 @@ def _pad_vjp(ct: Expr, out: Expr, x: Expr, value: Expr) -> tuple[Expr, Expr]:
 def _pad_jvp(tangents: Sequence[Expr | None], out: Expr, x: Expr, value: Expr) -> Expr:
     zero = scalar_like(0, out)
     inside = tangents[0] if tangents[0] is not None else broadcast_to(zero, x.shape)
-    return apply(PAD, (inside, tangents[1] or zero), out.attrs)
+    return apply(PAD, (inside, zero if tangents[1] is None else tangents[1]), out.attrs)
 
 
 PAD = Op(

@@ -148,7 +148,10 @@ def _weak_constant(value: float | int | bool, dtype: DType) -> Expr:
 
 
 def _as_numpy(given: Any) -> Any:
-    return given.numpy if isinstance(given, DType) else given
+    """What `numpy.ufunc.resolve_dtypes` takes: bool is a type there, int and float are weak."""
+    if isinstance(given, DType):
+        return given.numpy
+    return np.dtype(bool) if given is bool else given
 
 
 def ufunc_promotion(ufunc: np.ufunc) -> Callable[..., tuple[DType, ...]]:

@@ -1,0 +1,169 @@
+"""Values and types of every operation and function, against NumPy."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import cases
+import numpy as np
+import pytest
+
+import graphc as gr
+from graphc.interpret import evaluate
+from graphc.ops import OPS
+from graphc.ops.elementwise import promote
+from graphc.types import DTYPES, TensorType, from_numpy
+
+UFUNCS = [op for op in OPS.values() if op.ufuncs]
+
+
+@pytest.mark.parametrize("case", cases.NUMPY, ids=str)
+def test_function_is_numpys(case):
+    leaves, out = case.graph()
+    value = evaluate([out], dict(zip(leaves, case.arrays, strict=True)))[0]
+    case.check(value)
+    assert out.type == TensorType(from_numpy(value.dtype), value.shape)
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_type_rule_says_what_evaluation_gives(name):
+    for case in cases.OPERATIONS:
+        if not case.id.startswith(f"{name}-") and case.id != name:
+            continue
+        leaves, out = case.graph()
+        value = evaluate([out], dict(zip(leaves, case.arrays, strict=True)))[0]
+        assert out.type == TensorType(from_numpy(value.dtype), value.shape), case.id
+        case.check(value)
+
+
+def _numpy_result(ufunc, arrays):
+    """The ufunc's value, or None if NumPy does not define it for these types."""
+    with np.errstate(all="ignore"):
+        try:
+            return ufunc(*arrays)
+        except (TypeError, ValueError):
+            return None
+
+
+def _operands(op, dtypes, rng):
+    arrays = []
+    for (low, high), dtype in zip(op.domain, dtypes, strict=True):
+        low = max(low, 0) if dtype.startswith("u") or op.name == "pow" else low
+        arrays.append(rng.uniform(low, high, 5).round(1).astype(dtype))
+    if op.name in ("floor_divide", "remainder", "reciprocal"):
+        arrays[-1] += arrays[-1] == 0
+    return arrays
+
+
+@pytest.mark.parametrize("op", UFUNCS, ids=str)
+def test_ufunc_for_all_element_types(op):
+    """Promotion, value and element type are those of the ufunc; what NumPy refuses, we refuse."""
+    rng = np.random.default_rng(1)
+    for dtypes in product(DTYPES, repeat=len(op.roles)):
+        arrays = _operands(op, dtypes, rng)
+        expected = _numpy_result(op.ufuncs[0], arrays)
+        leaves = [gr.tensor(f"x{i}", a.shape, a.dtype) for i, a in enumerate(arrays)]
+        if expected is None:
+            with pytest.raises(gr.errors.DTypeError):
+                op(*leaves)
+            continue
+        value = evaluate([op(*leaves)], dict(zip(leaves, arrays, strict=True)))[0]
+        assert value.dtype == from_numpy(expected.dtype).numpy, dtypes
+        rtol = 1e-2 if expected.dtype == "float16" else 0
+        np.testing.assert_allclose(value, expected.astype(value.dtype), rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("op", [o for o in UFUNCS if len(o.roles) == 2], ids=str)
+@pytest.mark.parametrize("number", [2, 0.5, True])
+def test_python_numbers_are_weak(op, number):
+    for dtype, left in product(DTYPES, [False, True]):
+        array = np.array([1, 3], dtype)
+        given = (number, array) if left else (array, number)
+        expected = _numpy_result(op.ufuncs[0], given)
+        x = gr.tensor("x", (2,), dtype)
+        operands = (number, x) if left else (x, number)
+        if expected is None:
+            with pytest.raises(gr.errors.DTypeError):
+                op(*operands)
+            continue
+        value = evaluate([op(*operands)], {x: array})[0]
+        assert value.dtype == from_numpy(expected.dtype).numpy, (dtype, left)
+        rtol = 1e-2 if expected.dtype == "float16" else 0
+        np.testing.assert_allclose(value, expected.astype(value.dtype), rtol=rtol)
+
+
+EXTREMES = np.array(
+    [-np.inf, -1e300, -1e4, -1.0, -0.0, 0.0, 1e-310, 1.0, 1e4, 1e300, np.inf, np.nan]
+)
+
+
+@pytest.mark.parametrize("op", [o for o in OPS.values() if o.family == "elementwise"], ids=str)
+def test_special_values(op):
+    """Infinities, NaN, signed zeros and denormals go through as in NumPy."""
+    if op.promote is None or not op.ufuncs or op.name.startswith(("bitwise", "left", "right")):
+        return
+    grids = np.meshgrid(*[EXTREMES] * len(op.roles))
+    leaves = [gr.tensor(f"x{i}", g.shape, "float64") for i, g in enumerate(grids)]
+    value = evaluate([op(*leaves)], dict(zip(leaves, grids, strict=True)))[0]
+    with np.errstate(all="ignore"):
+        expected = op.ufuncs[0](*grids)
+    np.testing.assert_array_equal(value, expected)
+    if expected.dtype.kind == "f":
+        np.testing.assert_array_equal(np.signbit(value), np.signbit(expected))
+
+
+def test_operands_that_are_not_contiguous():
+    base = np.arange(48.0).reshape(6, 8)
+    x = gr.tensor("x", (3, 4), "float64")
+    given = base[::-2, 1::2]
+    value = evaluate([gr.sum(gr.exp(x * 0.01) @ x.T, axis=0)], {x: given})[0]
+    np.testing.assert_allclose(
+        value, np.sum(np.exp(given * 0.01) @ given.T, axis=0), rtol=1e-14
+    )
+
+
+def test_numpys_functions_accept_expressions():
+    x = gr.tensor("x", (2, 3), "float64")
+    array = np.arange(6.0).reshape(2, 3)
+    out = np.mean(np.concatenate([np.exp(x), array * x]), axis=0) + np.float64(1) * np.sum(x)
+    expected = np.mean(np.concatenate([np.exp(array), array * array]), axis=0) + array.sum()
+    np.testing.assert_allclose(evaluate([out], {x: array})[0], expected, rtol=1e-14)
+
+
+def test_numpys_dtype_operand_is_not_taken_for_keepdims():
+    x = gr.tensor("x", (2, 3), "float64")
+    with pytest.raises(TypeError):
+        np.sum(x, 0, np.float32)
+    with pytest.raises(TypeError):
+        np.linalg.norm(x, 1)
+
+
+def test_promotion_is_numpys():
+    for a, b in product(DTYPES.values(), repeat=2):
+        assert promote(a, b) == from_numpy(np.result_type(a.numpy, b.numpy))
+        assert promote(a, 1.5) == from_numpy(np.result_type(a.numpy, 1.5))
+
+
+def test_one_hot_is_zero_for_other_labels():
+    y = gr.tensor("y", (4,), "uint8")
+    labels = np.array([0, 2, 255, 9], "uint8")
+    value = evaluate([gr.one_hot(y, 300)], {y: labels})[0]
+    np.testing.assert_array_equal(value, np.eye(300, dtype="float32")[labels])
+    beyond = evaluate([gr.one_hot(y, 3)], {y: labels})[0]
+    np.testing.assert_array_equal(beyond[2:], 0)
+
+
+def test_scatter_add_is_the_transpose_of_take_along_axis():
+    v, i = gr.tensor("v", (2, 3), "float64"), gr.tensor("i", (2, 3), "int64")
+    out = gr.scatter_add(v, i, axis=1, size=4)
+    values, index = np.arange(6.0).reshape(2, 3), np.array([[0, 0, -1], [3, 3, 3]])
+    expected = np.array([[1.0, 0, 0, 2], [0, 0, 0, 12]])
+    np.testing.assert_array_equal(evaluate([out], {v: values, i: index})[0], expected)
+
+
+@pytest.mark.parametrize("labels", [[0, 5], [-6, 0]])
+def test_positions_outside_an_axis_are_an_error(labels):
+    x, i = gr.tensor("x", (5,), "float64"), gr.tensor("i", (2,), "int64")
+    for out in (gr.take(x, i), gr.scatter_add(x[:2], i, 0, 5), x[None][0 * i, i]):
+        with pytest.raises(IndexError):
+            evaluate([out], {x: np.zeros(5), i: np.array(labels)})
