@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from graphc.expr import Expr, apply, rebuild, topological
 from graphc.graph import Graph
-from graphc.loops.access import VIEWS, Access, inner_merges, resolve
+from graphc.loops.access import VIEWS, Access, inner_merges, only_ones, resolve
 from graphc.loops.fuse import LEAVES, OWN_KERNEL, is_scalar_constant
 from graphc.ops.contraction import CONTRACT, parse
 from graphc.ops.movement import COPY, transpose
@@ -44,7 +44,7 @@ def strided(x: Expr) -> Access | None:
 
 
 def _prepared(node: Expr) -> Expr:
-    if node.op.name == "reshape" and strided(node) is None:
+    if node.op.name == "reshape" and not _reshapes(node):
         return rebuild(node, [copy(node.args[0])])
     if node.op is CONTRACT:
         return _contraction(node)
@@ -54,6 +54,14 @@ def _prepared(node: Expr) -> Expr:
     if node.op.name == "gather":
         return rebuild(node, [_readable(node.args[0]), node.args[1]])
     return node
+
+
+def _reshapes(node: Expr) -> bool:
+    """Whether strides, or index arithmetic, express a reshape."""
+    access = strided(node)
+    if access is None:
+        return False
+    return access.base.op.name not in COMPUTED or only_ones(node.args[0].shape, node.shape)
 
 
 def _readable(x: Expr, constants: bool = False) -> Expr:

@@ -35,7 +35,7 @@ class Group:
 
     ``axes`` maps each axis of a node to an axis of the space (None: size 1). ``reduced`` are
     the space axes that a reduction runs over, ``spans`` all those that its operand has.
-    ``finished`` are results of other groups' reductions that it reads.
+    ``finished`` are results of other groups that must be complete before it runs.
     """
 
     number: int
@@ -210,9 +210,23 @@ class _Fuser:
         """Groups that compute what a node reads."""
         return {number for x in self.operands(node) if (number := self.find(x)) is not None}
 
+    def needed_whole(self, node: Expr, group: Group) -> Iterator[Expr]:
+        """Results of other groups that must be complete before the node can be computed."""
+        for x in node.args:
+            found = self.aligned(x)
+            if found is None:
+                yield from self.operands_of([x])
+            elif node.op.name == "gather" and x is node.args[0]:
+                yield from (y for y in self.operands_of([x]) if self.find(y) != group.number)
+            elif found[0].op.name in REDUCTIONS and self.find(found[0]) != group.number:
+                yield found[0]
+
     def operands(self, node: Expr) -> list[Expr]:
         """Nodes of groups that a node reads, through views."""
-        found, pending = [], list(node.args)
+        return self.operands_of(node.args)
+
+    def operands_of(self, args: Sequence[Expr]) -> list[Expr]:
+        found, pending = [], list(args)
         while pending:
             x = pending.pop()
             if x in self.group_of:
@@ -225,9 +239,7 @@ class _Fuser:
         sources = self.sources(node)
         group, axes = self.choose(node, sources)
         self.join(group, node, axes)
-        for x in self.operands(node):
-            if x.op.name in REDUCTIONS and self.find(x) != group.number:
-                group.finished.add(x)
+        group.finished.update(self.needed_whole(node, group))
         for number in sources - {group.number}:
             self.depend(group.number, number)
         if self.merging:
@@ -442,8 +454,8 @@ class _Fuser:
         if member in other.reduced and (row is None or other.reduced[member] != row):
             return "the reduction is complete only after its kernel"
         for one, two in ((group, other), (other, group)):
-            if any(r in two.reduced and two.reduced[r] != row for r in one.finished):
-                return "the reduction is complete only after its kernel"
+            if any(r in two.axes and (row is None or two.reduced.get(r) != row) for r in one.finished):
+                return "the one needs results that are complete only after the other"
         own = group.axes[node] if node.op.name not in REDUCTIONS else None
         if own is not None:
             offset = node.ndim - x.ndim

@@ -358,7 +358,7 @@ class _Nest:
 
     def reads_view(self, node: Expr, at: Indices) -> list[tuple[Expr, Indices]]:
         access = resolve(node, self.fusion.owns_memory)
-        if access is not None and self.in_memory(access.base):
+        if access is not None and self.in_memory(access.base) or _constant_base(node) is not None:
             return []
         return [(node.args[0], _through(node, at))]
 
@@ -401,6 +401,9 @@ class _Nest:
         inner = self.reads_view(node, at)
         if inner:
             return self.value(*inner[0])
+        constant = _constant_base(node)
+        if constant is not None:
+            return self.emit_value(constant, ())
         access = resolve(node, self.fusion.owns_memory)
         assert access is not None
         return self.load(self.buffer_of(access.base), _flat(at, access.strides, access.offset))
@@ -595,6 +598,13 @@ def _axis_of(name: Name) -> int:
     if name[0] not in "ir":
         return -1
     return int(name[1:].partition("p")[0])
+
+
+def _constant_base(view: Expr) -> Expr | None:
+    """The one number that a view repeats."""
+    while view.op.name in VIEWS:
+        view = view.args[0]
+    return view if is_scalar_constant(view) else None
 
 
 def _broadcast(x: Expr, at: Indices) -> Indices:
