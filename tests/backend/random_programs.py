@@ -143,7 +143,9 @@ class Generator:
         return [a], [Loop(var, extent, "vector", (load, add))]
 
     def accumulator(self) -> Accumulator:
-        kind = self.random.choice(("sum", "sum", "max", "min", "argmax", "argmin", "any", "all"))
+        kind = self.random.choice(
+            ("sum", "sum", "max", "min", "argmax", "argmin", "any", "all")
+        )
         numbers = (float32, float64, int32, int64)
         dtype = bool_ if kind in ("any", "all") else self.random.choice(numbers)
         return Accumulator(self.name("a"), kind, dtype)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 
+from graphc.errors import VerificationError
 from graphc.loops.ir import (
     INDEX_ERROR,
     Accumulate,
@@ -45,6 +47,7 @@ from graphc.types import (
     symbol,
     uint8,
 )
+from graphc_llvm.lower import lower_program
 from graphc_llvm.target import host
 from loops_jit import INTERRUPTED, Loaded
 from tests.reference.loops import evaluate
@@ -749,6 +752,16 @@ def test_interruption_stops_before_updates_only() -> None:
     )
     assert status == 0
     assert (got["w"] == 1).all()
+
+
+def test_names_used_twice_are_refused() -> None:
+    ins, outs = inputs(x=(float32, ())), outputs(y=(float32, ()))
+    body = (Load("v", ins[0], at()), Store(outs[0], at(), "v"))
+    p = program(ins, outs, body, body)
+    with pytest.raises(VerificationError, match="several kernels are named"):
+        lower_program(replace(p, kernels=(p.kernels[0], p.kernels[0])), "f", host())
+    with pytest.raises(VerificationError, match="several buffers are named x"):
+        lower_program(replace(p, inputs=(*ins, *ins)), "f", host())
 
 
 # Rounding ------------------------------------------------------------------------------------

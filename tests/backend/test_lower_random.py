@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
+from graphc.types import evaluate_size
 from graphc_llvm.target import host
 from loops_jit import Loaded
 from random_programs import Generator
-
-from graphc.types import evaluate_size
 from tests.reference.loops import evaluate
 
 LEVELS = ("native", "avx2", "sse2")

@@ -44,7 +44,7 @@ def lower_contraction(context: Context, kernel: ContractionKernel) -> str:
         raise CompileError(
             f"a contraction of {kernel.dtype} has no library kernel", hint="write it as loops"
         )
-    code = context.code(kernel.name, [("ptr", "frame")])
+    code = context.code(context.symbol(kernel), [("ptr", "frame")])
     code.dims = slot(code, "%frame", Slot.DIMS)
     shape, strides = collapsed(kernel)
     outer = shape[:-1]

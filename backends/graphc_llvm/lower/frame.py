@@ -5,11 +5,14 @@ A kernel receives the frame, finds its buffers through it, and writes errors int
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal
 
+from graphc.errors import VerificationError
 from graphc.loops.ir import Buffer, Kernel, Load, LoopKernel, Program, Store, statements
 from graphc.types import Size, product
 from graphc_llvm.emit import Module, Value
@@ -43,6 +46,10 @@ class Home:
 def homes(program: Program) -> dict[str, Home]:
     """Where the buffers of a program live, but for row buffers."""
     arguments = (*program.inputs, *program.outputs, *program.parameters)
+    names = [b.name for b in (*arguments, *program.constants, *(b for b, _ in program.offsets))]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise VerificationError(f"several buffers are named {', '.join(twice)}")
     found = {b.name: Home("argument", slot) for slot, b in enumerate(arguments)}
     found.update({b.name: Home("workspace", offset) for b, offset in program.offsets})
     return found
@@ -80,8 +87,13 @@ class Context:
 
     def code(self, name: str, params: Sequence[tuple[str, str]]) -> Code:
         """A new internal function without a result."""
-        full = name if name.startswith(f"{self.name}.") else f"{self.name}.{name}"
-        return Code(self.module, full, "void", params, self.symbols)
+        if name in self.module.functions:
+            raise VerificationError(f"several kernels are named {name}")
+        return Code(self.module, name, "void", params, self.symbols)
+
+    def symbol(self, kernel: Kernel) -> str:
+        """Name of a kernel's function."""
+        return f"{self.name}.{re.sub(r'[^A-Za-z0-9_.]', '_', kernel.name)}"
 
 
 def slot(code: Code, frame: Value, index: int, type: str = "ptr") -> Value:

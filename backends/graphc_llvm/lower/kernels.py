@@ -15,7 +15,7 @@ def lower_kernel(context: Context, kernel: LoopKernel, rows: Mapping[str, Home])
 
     Returns the name of its kernel function.
     """
-    code = context.code(kernel.name, [("ptr", "frame")])
+    code = context.code(context.symbol(kernel), [("ptr", "frame")])
     nest = open_nest(context, code, "%frame", rows, "0")
     for place, statement in enumerate(kernel.body):
         if isinstance(statement, Loop) and statement.parallel:
