@@ -1,13 +1,13 @@
-"""Derivatives of every operation: against SymPy, against differences, and against each other."""
+"""Derivatives of every operation: against SymPy, differences, and each other."""
 
 from __future__ import annotations
 
-import cases
 import mpmath
 import numpy as np
 import pytest
 import sympy
 
+import cases
 import graphc as gr
 from graphc.diff.reverse import accumulate
 from graphc.expr import constant
@@ -232,7 +232,7 @@ def test_one_tangent_alone(op):
 )
 def test_functions_against_differences(case):
     """Every function of NumPy's names, where its result is a float and has no NaN."""
-    leaves, out = case.graph()
+    _, out = case.graph()
     smooth = not any(np.isnan(a).any() for a in case.arrays if a.dtype.kind == "f")
     if out.dtype.name == "float64" and smooth and any(a.dtype.kind == "f" for a in case.arrays):
         check_grads(case.build, case.arrays, rtol=1e-6)

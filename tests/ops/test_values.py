@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from itertools import product
 
-import cases
 import numpy as np
 import pytest
 
+import cases
 import graphc as gr
 from graphc.interpret import evaluate
 from graphc.ops import OPS
@@ -57,7 +57,7 @@ def _operands(op, dtypes, rng):
 
 @pytest.mark.parametrize("op", UFUNCS, ids=str)
 def test_ufunc_for_all_element_types(op):
-    """Promotion, value and element type are those of the ufunc; what NumPy refuses, we refuse."""
+    """Promotion, value and element type are the ufunc's; what NumPy refuses, we refuse."""
     rng = np.random.default_rng(1)
     for dtypes in product(DTYPES, repeat=len(op.roles)):
         arrays = _operands(op, dtypes, rng)
