@@ -249,6 +249,38 @@ def test_handler_without_exception_goes_on_and_no_poll_is_obeyed() -> None:
     assert seen[1] == 30
 
 
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer")
+def test_handler_may_call_compiled_functions() -> None:
+    """Another one runs, on its own thread alone; the same one refuses if it updates."""
+    inner = counting(2).callable
+    counts, workers = np.zeros(BLOCKS, np.int64), np.zeros(16, np.int64)
+    program, block = parallel(4096, SLOW)
+    x = np.zeros(1)
+    signature = Signature(
+        ((float64, (1,)),), (), result="none", work=10**9, parameters=1, updates=True
+    )
+
+    def slow(*args: Any) -> None:
+        outer.run([x], [], [])
+
+    outer = build(program, signature, slow, block=block, threads=2, parameters=[np.zeros(1)])
+
+    def handle(*_: Any) -> None:
+        inner(counts, workers)
+        outer.callable(x)
+
+    old = signal.signal(signal.SIGALRM, handle)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.03)
+        with pytest.raises(RuntimeError, match="same thread"):
+            outer.callable(x)
+    finally:
+        signal.signal(signal.SIGALRM, old)
+    np.testing.assert_array_equal(counts, 1)
+    assert workers[0] == BLOCKS
+    assert outer._state.lock == outer._state.owner == 0
+
+
 @pytest.mark.parametrize(
     ("triple", "threads"),
     [
