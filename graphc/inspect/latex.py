@@ -87,6 +87,8 @@ def symbol(name: str) -> str:
 def _word(text: str) -> str:
     if text in _GREEK:
         return f"\\{text}"
+    if not text.isascii():
+        return f"\\text{{{_escaped(text)}}}"
     return text if len(text) == 1 and text.isalnum() else f"\\mathrm{{{_escaped(text)}}}"
 
 

@@ -68,7 +68,12 @@ def inline(node: Expr) -> str | None:
 
 
 def inline_phrase(text: str) -> Phrase:
-    return Phrase(text, UNARY if text.startswith("-") else ATOM if " " not in text else 0)
+    """A number or a size as an operand: ``2*n`` is a product, ``n + 1`` a sum."""
+    if text.startswith("-"):
+        return Phrase(text, UNARY if " " not in text and "*" not in text else 0)
+    if " " in text:
+        return Phrase(text, 0)
+    return Phrase(text, PRODUCT if "*" in text or "//" in text else ATOM)
 
 
 # Contractions -------------------------------------------------------------------------------

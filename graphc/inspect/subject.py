@@ -78,17 +78,26 @@ def derivative_orders(nodes: Iterable[Expr]) -> dict[Expr, int]:
     """How often each node stems from a differentiation: 0 for what the user wrote.
 
     The stem of a node may itself be a derivative (a second derivative) or be gone from the
-    graph (rewritten), so the whole chain of origins counts.
+    graph (rewritten), so the whole chain of origins counts; and a derivative that is computed
+    from derivatives of some order is of that order. ``nodes`` has operands first.
     """
+    chains: dict[Expr, int] = {}
     orders: dict[Expr, int] = {}
     for node in nodes:
-        chain: list[Expr] = []
-        at: Expr | None = node
-        while at is not None and at not in orders:
-            chain.append(at)
-            at = at.origin.stem if at.origin else None
-        order = orders[at] if at is not None else 0
-        for link in reversed(chain):
-            order += bool(link.origin and is_derivative_rule(link.origin.rule))
-            orders[link] = order
+        order = _rules_in_chain(node, chains)
+        orders[node] = max([order, *(orders.get(a, 0) for a in node.args)]) if order else 0
     return orders
+
+
+def _rules_in_chain(node: Expr, known: dict[Expr, int]) -> int:
+    """Number of derivative rules on the way from a node back along its origins."""
+    chain: list[Expr] = []
+    at: Expr | None = node
+    while at is not None and at not in known:
+        chain.append(at)
+        at = at.origin.stem if at.origin else None
+    count = known[at] if at is not None else 0
+    for link in reversed(chain):
+        count += bool(link.origin and is_derivative_rule(link.origin.rule))
+        known[link] = count
+    return count
