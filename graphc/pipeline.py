@@ -15,6 +15,7 @@ from graphc.errors import VerificationError
 from graphc.graph import Graph
 from graphc.rewrite import rewrite
 from graphc.rewrite.cse import merge
+from graphc.rewrite.multiply_add import fuse_multiply_add
 from graphc.rewrite.engine import Stage, allowed
 
 Math = Literal["strict", "default", "fast"]
@@ -79,6 +80,13 @@ def _rules(*groups: Stage) -> Callable[[Graph, Options], tuple[Graph, dict[str, 
     return run
 
 
+def _multiply_add(graph: Graph, options: Options) -> tuple[Graph, dict[str, int]]:
+    if options.math == "strict":
+        return graph, {}
+    roots, count = fuse_multiply_add(graph.roots)
+    return graph.with_roots(merge(roots)), {"multiply-add": count} if count else {}
+
+
 #: From the user's graph to the graph that is turned into loops. Each later stage repeats the
 #: rules of the earlier ones on what it makes.
 GRAPH_STAGES: tuple[GraphStage, ...] = (
@@ -87,6 +95,7 @@ GRAPH_STAGES: tuple[GraphStage, ...] = (
     GraphStage("simplify", _rules("fold", "simplify")),
     GraphStage("stabilize", _rules("fold", "simplify", "stabilize")),
     GraphStage("expand", _rules("expand"), optional=False),
+    GraphStage("multiply-add", _multiply_add),
 )
 
 

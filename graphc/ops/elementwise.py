@@ -240,6 +240,18 @@ round = elementwise(
     "round", np.rint, _zero, facts=["idempotent"], doc="Nearest integer, halves to even."
 )
 
+FMA = Op(
+    "fma",
+    "elementwise",
+    lambda types, attrs: elementwise_type(types[0].dtype, tuple(types)),
+    lambda x, y, z: x * y + z,
+    partials=lambda out, x, y, z: (y, x, 1),
+    roles=("left", "right", "addend"),
+    domain=(_REAL, _REAL, _REAL),
+    cost=2,
+    doc="``left * right + addend``, rounded once where the target has the instruction.",
+)
+
 # Exponential, trigonometric, hyperbolic -----------------------------------------------------
 
 exp = elementwise("exp", np.exp, lambda out, x: (out,), cost=10)
