@@ -584,6 +584,24 @@ def contraction(n: Size) -> Program:
     return program(ins, outs, first, second)
 
 
+@case
+def whole_number_contraction(n: Size) -> Program:
+    """Products that the library does not know, one of them added to what is there."""
+    ins = inputs(a=(int32, (2, 3, n)), b=(int32, (n, 5)), c=(int8, (n, 4)))
+    outs = outputs(y=(int32, (2, 3, 5)), z=(int8, (n, n)))
+    a, b, c = ins
+    y, z = outs
+    first = ContractionKernel(
+        "k0", Operand(a, (3 * n,), n, 1), Operand(b, (0,), 5, 1), Operand(y, (15,), 5, 1),
+        (2,), 3, n, 5, int32,
+    )  # fmt: skip
+    second = ContractionKernel(
+        "k1", Operand(c, (), 4, 1), Operand(c, (), 1, 4), Operand(z, (), n, 1),
+        (), n, 4, n, int8, accumulate=True,
+    )  # fmt: skip
+    return program(ins, outs, first, second)
+
+
 #: Cases that take n*n iterations.
 SQUARE = ("serial_blocks", "strides")
 

@@ -1,12 +1,27 @@
-"""A contraction kernel: calls of the library's matrix product over the batch."""
+"""A contraction kernel: calls of the library's matrix product over the batch.
+
+The library multiplies floats; products of other types are written as loops.
+"""
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 from typing import Final
 
-from graphc.errors import CompileError
-from graphc.loops.ir import ContractionKernel, Operand
+from graphc.loops.ir import (
+    Accumulate,
+    Accumulator,
+    Compute,
+    ContractionKernel,
+    Index,
+    Load,
+    Loop,
+    LoopKernel,
+    Operand,
+    Statement,
+    Store,
+)
 from graphc.types import Shape, Size, same_size
 from graphc_llvm.emit import Value
 from graphc_llvm.lower.code import Bound, Code
@@ -38,12 +53,56 @@ def collapsed(kernel: ContractionKernel) -> tuple[Shape, tuple[Shape, Shape, Sha
     return shape, (strides[0], strides[1], strides[2])
 
 
+def in_library(kernel: ContractionKernel) -> bool:
+    """Whether the library multiplies this element type."""
+    return kernel.dtype.name in SYMBOLS
+
+
+def as_loops(kernel: ContractionKernel) -> LoopKernel:
+    """The same product as a nest: batch and rows, then columns side by side."""
+    batch = [f"b{axis}" for axis in range(len(kernel.batch_shape))]
+    body: tuple[Statement, ...] = (
+        Loop(
+            "k",
+            kernel.k,
+            "serial",
+            (
+                Load("a", kernel.a.buffer, _element(kernel.a, batch, "i", "k")),
+                Load("b", kernel.b.buffer, _element(kernel.b, batch, "k", "j")),
+                Compute("ab", "mul", ("a", "b"), kernel.dtype),
+                Accumulate("sum", "ab"),
+            ),
+            (Accumulator("sum", "sum", kernel.dtype),),
+        ),
+        Store(
+            kernel.out.buffer,
+            _element(kernel.out, batch, "i", "j"),
+            "sum",
+            add=kernel.accumulate,
+        ),
+    )
+    body = (Loop("j", kernel.n, "vector", body),)
+    extents = (*kernel.batch_shape, kernel.m)
+    for depth, (var, extent) in reversed(
+        list(enumerate(zip((*batch, "i"), extents, strict=True)))
+    ):
+        inner = (*extents[depth + 1 :], kernel.n, kernel.k)
+        work = math.prod(max(n, 1) for n in inner if isinstance(n, int))
+        body = (Loop(var, extent, "serial", body, parallel=depth == 0, work=work),)
+    return LoopKernel(kernel.name, body, kernel.label)
+
+
+def _element(operand: Operand, batch: list[str], row: str, column: str) -> Index:
+    terms = (
+        *zip(batch, operand.batch, strict=True),
+        (row, operand.row),
+        (column, operand.column),
+    )
+    return Index(terms, operand.offset)
+
+
 def lower_contraction(context: Context, kernel: ContractionKernel) -> str:
     """Write the function of a contraction; its name."""
-    if kernel.dtype.name not in SYMBOLS:
-        raise CompileError(
-            f"a contraction of {kernel.dtype} has no library kernel", hint="write it as loops"
-        )
     code = context.code(context.symbol(kernel), [("ptr", "frame")])
     code.dims = slot(code, "%frame", Slot.DIMS)
     shape, strides = collapsed(kernel)

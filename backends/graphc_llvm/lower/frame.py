@@ -60,10 +60,8 @@ def aligned(nbytes: Size) -> Size:
     return (nbytes + (ALIGNMENT - 1)) // ALIGNMENT * ALIGNMENT
 
 
-def row_layout(kernel: Kernel) -> tuple[dict[str, Home], Size]:
+def row_layout(kernel: LoopKernel) -> tuple[dict[str, Home], Size]:
     """Where the row buffers of a kernel live in a thread's scratch, and its size in bytes."""
-    if not isinstance(kernel, LoopKernel):
-        return {}, 0
     found: dict[str, Home] = {}
     total: Size = 0
     for statement in statements(kernel.body):

@@ -7,7 +7,7 @@ from graphc.types import Size
 from graphc_llvm.emit import Module, Value
 from graphc_llvm.gemm import SCRATCH_BYTES_PER_THREAD
 from graphc_llvm.lower.code import Bound, Code
-from graphc_llvm.lower.contractions import lower_contraction
+from graphc_llvm.lower.contractions import as_loops, in_library, lower_contraction
 from graphc_llvm.lower.frame import ALIGNMENT, Context, Home, Slot, aligned, homes, row_layout
 from graphc_llvm.lower.kernels import lower_kernel
 from graphc_llvm.target import Target
@@ -38,12 +38,13 @@ def lower_program(program: Program, name: str, target: Target, *, math: str = "d
     functions: list[str] = []
     rows: list[Size] = []
     for kernel in program.kernels:
-        if isinstance(kernel, LoopKernel):
-            own, nbytes = row_layout(kernel)
-            rows.append(nbytes)
-            functions.append(lower_kernel(context, kernel, own))
-        else:
+        if isinstance(kernel, ContractionKernel) and in_library(kernel):
             functions.append(lower_contraction(context, kernel))
+            continue
+        nest = kernel if isinstance(kernel, LoopKernel) else as_loops(kernel)
+        own, nbytes = row_layout(nest)
+        rows.append(nbytes)
+        functions.append(lower_kernel(context, nest, own))
     layout = Layout(program, rows)
     layout.write_workspace(context)
     _write_entry(context, program, layout, functions)
@@ -69,7 +70,9 @@ class Layout:
     def __init__(self, program: Program, rows: list[Size]) -> None:
         self.buffers = aligned(program.workspace)
         self.rows = rows
-        contracts = any(isinstance(k, ContractionKernel) for k in program.kernels)
+        contracts = any(
+            isinstance(k, ContractionKernel) and in_library(k) for k in program.kernels
+        )
         self.scratch = SCRATCH_BYTES_PER_THREAD if contracts else 0
 
     def row_bytes(self, code: Code) -> Bound:
