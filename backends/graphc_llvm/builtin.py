@@ -17,6 +17,7 @@ import ctypes
 import itertools
 import re
 from functools import cache, partial
+from types import BuiltinFunctionType
 
 from graphc.loops.ir import INTERRUPTED
 from graphc.types import DTYPES
@@ -25,6 +26,17 @@ from graphc_llvm.jit import Code, engine
 from graphc_llvm.target import Target, host
 
 _word, _pointer = ctypes.c_int64, ctypes.c_void_p
+
+
+class MethodDef(ctypes.Structure):
+    """CPython's description of a builtin."""
+
+    _fields_ = [
+        ("name", ctypes.c_char_p),
+        ("function", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    ]
 
 
 class Axis(ctypes.Structure):
@@ -152,8 +164,16 @@ def text(target: Target) -> str:
     return f'target triple = "{target.triple}"\n{source}'
 
 
+def holder(function: object) -> tuple[object, ...] | None:
+    """``self`` of a builtin made of `gc_call`, None of anything else."""
+    held = getattr(function, "__self__", None)
+    if isinstance(function, BuiltinFunctionType) and type(held) is tuple and held:
+        return held if isinstance(held[-1], MethodDef) else None
+    return None
+
+
 @cache
 def load() -> Code:
-    """The builtin's code in this process: ``gc_call`` and ``gc_run``."""
+    """The builtin's code in this process: ``gc_call``, ``gc_direct`` and ``gc_run``."""
     target = host()
     return engine(target).compile(text(target), verify=True, keep=True)

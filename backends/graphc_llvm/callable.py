@@ -11,7 +11,7 @@ import ctypes
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from graphc_llvm import runtime
+from graphc_llvm import builtin, runtime
 
 _VECTORCALL, _TARGET, _SIZE = 16, 24, 32  # offsets in an instance, its size
 _DEFAULT, _BASETYPE, _HAVE_VECTORCALL = 1 << 18, 1 << 10, 1 << 11
@@ -87,7 +87,11 @@ def vectorcallable(cls: Class) -> Class:
 def bind(instance: NativeCallable, target: Callable[..., Any]) -> None:
     """Let calls of ``instance`` call ``target``. To be done once, before the first call."""
     instance.__dict__["_target"] = target  # owns it, visible to the garbage collector
+    held = builtin.holder(target)
+    if held is None:
+        forward = runtime.load().symbols["gc_forward"]
+    else:
+        forward = builtin.load().symbols["gc_direct"]
     address = id(instance)
-    ctypes.c_void_p.from_address(address + _TARGET).value = id(target)
-    forward = runtime.load().symbols["gc_forward"]
+    ctypes.c_void_p.from_address(address + _TARGET).value = id(target if held is None else held)
     ctypes.c_void_p.from_address(address + _VECTORCALL).value = forward

@@ -17,7 +17,7 @@ from graphc.errors import IndexOutOfRangeError, VerificationError
 from graphc.loops.ir import INDEX_ERROR
 from graphc.types import DTYPES, DType, evaluate_size
 from graphc_llvm import builtin, layout, runtime
-from graphc_llvm.builtin import RELEASE, RESULTS, Axis, State, Tensor
+from graphc_llvm.builtin import RELEASE, RESULTS, Axis, MethodDef, State, Tensor
 from graphc_llvm.call import Signature
 from graphc_llvm.jit import Code
 
@@ -31,15 +31,6 @@ Array = np.ndarray[Any, Any]
 
 def _words(structure: type[ctypes.Structure]) -> int:
     return ctypes.sizeof(structure) // 8
-
-
-class _MethodDef(ctypes.Structure):
-    _fields_ = [
-        ("name", ctypes.c_char_p),
-        ("function", ctypes.c_void_p),
-        ("flags", ctypes.c_int),
-        ("doc", ctypes.c_char_p),
-    ]
 
 
 def _number(dtype: DType) -> int | None:
@@ -148,7 +139,7 @@ class Entry:
 
     def _make_builtin(self, slow: Callable[..., Any]) -> Callable[..., Any]:
         address = builtin.load().symbols["gc_call"]
-        method = _MethodDef(self.name.encode(), address, _METH_FASTCALL_KEYWORDS, None)
+        method = MethodDef(self.name.encode(), address, _METH_FASTCALL_KEYWORDS, None)
         create = ctypes.pythonapi.PyCFunction_NewEx
         create.restype = ctypes.py_object
         create.argtypes = [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]

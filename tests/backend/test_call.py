@@ -638,6 +638,19 @@ class Mixed(Slow, NativeCallable):
     pass
 
 
+def test_callable_object_of_a_native_function() -> None:
+    signature = Signature((VECTOR,), (VECTOR,), ("n",))
+    f = Compiled(build(DOUBLE, signature, lambda *a, **k: (a, k)).callable)
+    out = np.zeros(8)
+    np.testing.assert_array_equal(f(X), 2 * X)
+    np.testing.assert_array_equal(f(*[X]), 2 * X)
+    assert f(X, out=out) is out
+    assert f(out=out, x=1) == ((), {"out": out, "x": 1})
+    assert f(1, 2) == ((1, 2), {})
+    assert list(map(f, [1])) == [((1,), {})]
+    assert Compiled((1, 2, 1).count)(1) == 2  # a builtin with a tuple, but not such a one
+
+
 def test_call_method_serves_unbound_objects() -> None:
     f = Mixed()
     assert f(1) == ("slow", (1,))
