@@ -21,6 +21,7 @@ from graphc.functions.statistics import std as std
 from graphc.functions.statistics import var as var
 from graphc.inspect import draw as draw
 from graphc.inspect import show as show
+from graphc.inspect import to_latex as to_latex
 from graphc.ops.contraction import diagonal as diagonal
 from graphc.ops.contraction import dot as dot
 from graphc.ops.contraction import einsum as einsum
