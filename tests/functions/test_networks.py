@@ -233,7 +233,7 @@ def test_cross_entropy_of_targets_that_do_not_sum_to_one():
 
 
 def test_likelihood_slope_has_a_minus():
-    """``y*/y - (1 - y*)/(1 - y)``: -1.4286 at y = 0.3, y* = 0 for the likelihood to maximise."""
+    """``y*/y - (1 - y*)/(1 - y)`` is -1.4286 at y = 0.3, y* = 0; the loss has the opposite."""
     _, slope = _loss_and_slope(nn.binary_cross_entropy, np.array([0.3]), np.array([0.0]))
     np.testing.assert_allclose(-slope, -1 / 0.7, rtol=1e-14)
 
