@@ -41,9 +41,16 @@ class Box:
 
     @property
     def title(self) -> str:
-        """The scope's name (``d relu`` for its derivative), else the commonest operations."""
+        """The scope's name (``d relu`` for its derivative); of a stretch, first and last scope.
+
+        Without scopes, the commonest operations.
+        """
         if self.scope is not None:
             return "d " * self.order + self.scope.name
+        names = [s.name for n in self.nodes if (s := _outermost(n.scope)) is not None]
+        if names:
+            ends = names[0] if names[0] == names[-1] else f"{names[0]} … {names[-1]}"
+            return "d " * self.order + ends
         common = Counter(n.op.name for n in self.nodes).most_common(3)
         return " ".join(name for name, _ in common)
 
@@ -89,8 +96,14 @@ def fold(subject: Subject, fold: bool | int | None = None) -> Folded:
             break
         folded -= tangled
     if limit is not None and len(result.boxes) > limit:
-        return _cut(shown, result.boxes, limit)
+        result = _absorb(shown, result)
+    if limit is not None and len(result.boxes) > limit:
+        result = _cut(shown, result.boxes, limit)
     return result
+
+
+def _outermost(scope: Scope | None) -> Scope | None:
+    return max(_ancestors(scope), key=lambda s: s.parent is None, default=None)
 
 
 def _ancestors(scope: Scope | None) -> Iterator[Scope]:
@@ -180,6 +193,26 @@ def _peel(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
             if not waiting[target]:
                 heapq.heappush(ready, target)
     return order
+
+
+def _absorb(nodes: Sequence[Expr], whole: Folded) -> Folded:
+    """Parameters and constants in the box of their first user, where that is a folded one."""
+    user: dict[int, int] = {}
+    for link in whole.links:
+        user[link.source] = min(link.target, user.get(link.source, link.target))
+    taken: dict[int, list[Expr]] = {}
+    for i, box in enumerate(whole.boxes):
+        leaf = not box.folded and box.nodes[0].op.family == "leaf"
+        if leaf and box.nodes[0].op.name != "input" and i in user:
+            taken.setdefault(user[i], []).extend(box.nodes)
+    taken = {i: leaves for i, leaves in taken.items() if whole.boxes[i].folded}
+    gone = {leaf for leaves in taken.values() for leaf in leaves}
+    boxes = [
+        Box((*taken[i], *box.nodes), box.order, box.scope) if i in taken else box
+        for i, box in enumerate(whole.boxes)
+        if box.folded or box.nodes[0] not in gone
+    ]
+    return _assemble(nodes, boxes)
 
 
 def _cut(nodes: Sequence[Expr], boxes: Sequence[Box], limit: int) -> Folded:

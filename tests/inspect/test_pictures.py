@@ -231,6 +231,8 @@ def test_large_graphs_are_folded_to_few_boxes(mlp):
     assert len(subject_of(graph).nodes()) > 5000
     drawing = draw(graph)
     assert len(drawing.labels) <= 150
+    assert {"x", "t"} <= set(texts(drawing))
+    assert "layer1 … layer" in drawing.svg
     assert_sound(drawing)
 
 
