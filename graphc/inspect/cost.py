@@ -60,7 +60,15 @@ def _nbytes(node: Expr) -> Size:
 
 
 def cost(given: Inspectable, *, stage: str | None = None) -> Cost:
-    """What a whole graph costs, each node once."""
+    """What a whole graph costs, each node once.
+
+    Examples
+    --------
+    >>> import graphc as gr
+    >>> x, w = gr.tensor("x", ("batch", 784)), gr.tensor("w", (784, 10))
+    >>> cost(gr.exp(x @ w)).flops
+    15780*batch
+    """
     return total_cost(subject_of(given, stage).nodes())
 
 

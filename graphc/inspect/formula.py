@@ -108,6 +108,15 @@ def formula(given: Inspectable, depth_limit: int = DEPTH, *, stage: str | None =
 
     What is used more than once, has a name, or would be nested deeper than ``depth_limit``
     stands on a line of its own before: ``t1 = x @ w``.
+
+    Examples
+    --------
+    >>> import graphc as gr
+    >>> x, w = gr.tensor("x", ("n", 3)), gr.vector("w", 3)
+    >>> z = gr.sigmoid(x @ w)
+    >>> print(formula(z * (1 - z)))
+    t1 = sigmoid(x @ w)
+    t1 * (1 - t1)
     """
     lines, results = lets(subject_of(given, stage).roots, _PYTHON, depth_limit)
     return "\n".join([*(f"{name} = {text}" for name, text in lines), ", ".join(results)])

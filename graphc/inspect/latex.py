@@ -49,6 +49,13 @@ def to_latex(given: Inspectable, *, stage: str | None = None, depth_limit: int =
 
     Terms that are used more than once, or nested deeper than ``depth_limit``, are named in an
     ``aligned`` block. To be set in mathematics mode.
+
+    Examples
+    --------
+    >>> import graphc as gr
+    >>> x, w = gr.tensor("x", ("n", 3)), gr.vector("w1", 3)
+    >>> print(to_latex(gr.sigmoid(x @ w) / 2))
+    \frac{\sigma\left(x \, w_{1}\right)}{2}
     """
     subject = subject_of(given, stage)
     lines, results = lets(subject.roots, _LATEX, depth_limit)
@@ -142,7 +149,7 @@ def _add(node: Expr, operands: Sequence[Phrase]) -> Phrase:
 
 
 def _mul(node: Expr, operands: Sequence[Phrase]) -> Phrase:
-    if all(_bare(a).ndim for a in node.args):
+    if all(_bare(a).ndim for a in node.args[:2]):
         return _times(r"\odot", HADAMARD, *operands)
     digit = operands[1].text[:1].isdigit()
     return _times(r"\cdot" if digit else r"\,", PRODUCT, *operands)
@@ -293,6 +300,7 @@ _SIGNS = {
 
 _WRITERS: dict[str, Writer] = {
     "add": _add,
+    "fma": lambda n, o: _add(n, (_mul(n, o[:2]), o[2])),
     "sub": _infix("-", SUM),
     "mul": _mul,
     "div": lambda n, o: _fraction(o[0].text, o[1].text),

@@ -9,6 +9,7 @@ import pytest
 
 import graphc as gr
 from graphc.expr import topological
+from graphc.inspect import attach
 from graphc.inspect.latex import expr_latex, symbol, to_latex
 from graphc.ops import OPS
 from graphc.ops.reduction import prod
@@ -85,6 +86,8 @@ def test_names(name, latex):
         (A.T @ B, r"A^{\top} \, B"),
         ((A + B) @ V, r"\left(A + B\right) \, v"),
         (A * B, r"A \odot B"),
+        (gr.expr.apply(OPS["fma"], (S, V, V)), r"s \, v + v"),
+        (gr.expr.apply(OPS["fma"], (A, B, A)), r"A \odot B + A"),
         ((A * B) @ V, r"\left(A \odot B\right) \, v"),
         (S * A, r"s \, A"),
         (S * 2, r"s \cdot 2"),
@@ -163,3 +166,9 @@ def test_notebooks_get_mathematics_mode_and_no_giants():
     for _ in range(200):
         y = gr.sin(y)
     assert expr_latex(y) is None
+
+
+def test_expressions_show_themselves_in_notebooks():
+    attach()
+    assert (A @ B)._repr_latex_() == r"$\displaystyle A \, B$"
+    assert gr.parameter("w", [1.0])._repr_svg_().startswith("<svg ")
