@@ -18,56 +18,56 @@ from graphc.rewrite.match import is_number, like, negated, number, usable
 # Units ----------------------------------------------------------------------------------------
 
 
-@rule("mul", EXACT)
+@rule("mul", EXACT, has="constant")
 def mul_one(node: Expr, x: Expr, one: Expr) -> Expr | None:
     """x * 1 -> x."""
     return x if is_number(one, 1) else None
 
 
-@rule("mul", EXACT)
+@rule("mul", EXACT, has="constant")
 def mul_minus_one(node: Expr, x: Expr, c: Expr) -> Expr | None:
     """x * -1 -> -x."""
     return -x if is_number(c, -1) else None
 
 
-@rule("div", EXACT)
+@rule("div", EXACT, has="constant")
 def div_one(node: Expr, x: Expr, one: Expr) -> Expr | None:
     """x / 1 -> x."""
     return x if is_number(one, 1) else None
 
 
-@rule("div", EXACT)
+@rule("div", EXACT, has="constant")
 def div_minus_one(node: Expr, x: Expr, c: Expr) -> Expr | None:
     """x / -1 -> -x."""
     return -x if is_number(c, -1) else None
 
 
-@rule("sub", EXACT)
+@rule("sub", EXACT, has="constant")
 def sub_zero(node: Expr, x: Expr, zero: Expr) -> Expr | None:
     """x - 0 -> x."""
     return x if is_number(zero, 0) else None
 
 
-@rule("add", EXACT)
+@rule("add", EXACT, has="constant")
 def add_minus_zero(node: Expr, x: Expr, zero: Expr) -> Expr | None:
     """x + -0 -> x; for integers x + 0."""
     neutral = -0.0 if x.dtype.is_float else 0
     return x if is_number(zero, neutral) else None
 
 
-@rule("add", SIGN_OF_ZERO)
+@rule("add", SIGN_OF_ZERO, has="constant")
 def add_zero(node: Expr, x: Expr, zero: Expr) -> Expr | None:
     """x + 0 -> x; x = -0 would give 0."""
     return x if is_number(zero, 0) else None
 
 
-@rule("sub", SIGN_OF_ZERO)
+@rule("sub", SIGN_OF_ZERO, has="constant")
 def zero_sub(node: Expr, zero: Expr, x: Expr) -> Expr | None:
     """0 - x -> -x; x = 0 would give 0."""
     return -x if is_number(zero, 0) or is_number(zero, -0.0) else None
 
 
-@rule("mul", DOMAIN_CHANGING)
+@rule("mul", DOMAIN_CHANGING, has="constant")
 def mul_zero(node: Expr, x: Expr, zero: Expr) -> Expr | None:
     """x * 0 -> 0, for finite x only."""
     return zero if number(zero) == 0 else None
@@ -85,13 +85,13 @@ def div_self(node: Expr, x: Expr, y: Expr) -> Expr | None:
     return like(1, x) if x is y else None
 
 
-@rule("pow", EXACT)
+@rule("pow", EXACT, has="constant")
 def pow_one(node: Expr, x: Expr, one: Expr) -> Expr | None:
     """x ^ 1 -> x."""
     return x if is_number(one, 1) else None
 
 
-@rule("pow", EXACT)
+@rule("pow", EXACT, has="constant")
 def pow_zero(node: Expr, x: Expr, zero: Expr) -> Expr | None:
     """x ^ 0 -> 1, for every x, NaN too."""
     return like(1, x) if number(zero) == 0 else None
@@ -112,13 +112,13 @@ def involution(node: Expr, x: Expr) -> Expr | None:
     return x.args[0] if x.op is node.op else None
 
 
-@rule("sub", EXACT)
+@rule("sub", EXACT, has="neg")
 def sub_neg(node: Expr, x: Expr, y: Expr) -> Expr | None:
     """x - -y -> x + y."""
     return x + y.args[0] if y.op is ew.neg else None
 
 
-@rule("add", EXACT)
+@rule("add", EXACT, has="neg")
 def add_neg(node: Expr, x: Expr, y: Expr) -> Expr | None:
     """x + -y -> x - y."""
     return x - y.args[0] if y.op is ew.neg else None
@@ -137,7 +137,7 @@ def neg_of_sub(node: Expr, x: Expr) -> Expr:
     return right - left
 
 
-@rule("add sub", EXACT)
+@rule("add sub", EXACT, has="constant")
 def add_negative_constant(node: Expr, x: Expr, c: Expr) -> Expr | None:
     """x + -2 -> x - 2, x - -2 -> x + 2: numbers are shown without sign."""
     value = number(c)
@@ -146,7 +146,7 @@ def add_negative_constant(node: Expr, x: Expr, c: Expr) -> Expr | None:
     return x - negated(c) if node.op is ew.add else x + negated(c)
 
 
-@rule("add sub", EXACT)
+@rule("add sub", EXACT, has="mul")
 def add_negative_scaled(node: Expr, x: Expr, y: Expr) -> Expr | None:
     """x + -2 * y -> x - 2 * y, x - -2 * y -> x + 2 * y: numbers are shown without sign."""
     if y.op is not ew.mul or not x.dtype.is_float:
@@ -173,7 +173,7 @@ def neg_div(node: Expr, x: Expr, y: Expr) -> Expr:
     return -(x.args[0] / y)
 
 
-@rule("div", EXACT)
+@rule("div", EXACT, has="neg")
 def div_neg(node: Expr, x: Expr, y: Expr) -> Expr | None:
     """x / -y -> -(x / y)."""
     return -(x / y.args[0]) if y.op is ew.neg else None
@@ -195,7 +195,7 @@ def negative_constant_div(node: Expr, c: Expr, y: Expr) -> Expr | None:
     return -(negated(c) / y) if value is not None and value < 0 else None
 
 
-@rule("div", EXACT)
+@rule("div", EXACT, has="constant")
 def div_negative_constant(node: Expr, x: Expr, c: Expr) -> Expr | None:
     """x / -2 -> -(x / 2)."""
     value = number(c)
@@ -252,7 +252,7 @@ def absorbed_extremum(node: Expr, x: Expr, y: Expr) -> Expr | None:
     return x if x.op is node.op and y in x.args else None
 
 
-@rule("maximum minimum", SIGN_OF_ZERO, of="maximum minimum")
+@rule("maximum minimum", SIGN_OF_ZERO, of="maximum minimum", has="constant")
 def nested_limits(node: Expr, x: Expr, c: Expr) -> Expr | None:
     """max(max(x, a), b) -> max(x, max(a, b)) for numbers a, b."""
     if x.op is not node.op or number(c) is None:
@@ -273,7 +273,7 @@ def _combined(ufunc: np.ufunc, a: Any, c: Any) -> Any:
     return result if usable(result) else None
 
 
-@rule("mul", REASSOCIATING, of="mul")
+@rule("mul", REASSOCIATING, of="mul", has="constant")
 def mul_of_scaled(node: Expr, x: Expr, c: Expr) -> Expr | None:
     """(a * x) * c -> (a * c) * x for numbers a, c."""
     outer = number(c)
@@ -286,7 +286,7 @@ def mul_of_scaled(node: Expr, x: Expr, c: Expr) -> Expr | None:
     return None
 
 
-@rule("mul", REASSOCIATING, of="div")
+@rule("mul", REASSOCIATING, of="div", has="constant")
 def mul_of_quotient(node: Expr, x: Expr, c: Expr) -> Expr | None:
     """(x / d) * c -> x * (c / d), (a / y) * c -> (a * c) / y for numbers a, c, d."""
     outer = number(c)
@@ -301,7 +301,7 @@ def mul_of_quotient(node: Expr, x: Expr, c: Expr) -> Expr | None:
     return None
 
 
-@rule("div", REASSOCIATING, of="mul")
+@rule("div", REASSOCIATING, of="mul", has="constant")
 def div_of_scaled(node: Expr, x: Expr, d: Expr) -> Expr | None:
     """(a * x) / d -> x * (a / d) for numbers a, d."""
     bottom = number(d)
@@ -322,7 +322,7 @@ def _scaled_or_divided(x: Expr, factor: Any, divisor: Any) -> Expr | None:
     return x * like(up, x) if usable(up) else None
 
 
-@rule("div", REASSOCIATING, of="div")
+@rule("div", REASSOCIATING, of="div", has="constant")
 def div_of_quotient(node: Expr, x: Expr, d: Expr) -> Expr | None:
     """(x / c) / d -> x / (c * d) for numbers c, d."""
     top, bottom = x.args
@@ -332,7 +332,7 @@ def div_of_quotient(node: Expr, x: Expr, d: Expr) -> Expr | None:
     return None if divisor is None else top / like(divisor, x)
 
 
-@rule("div", REASSOCIATING)
+@rule("div", REASSOCIATING, has="constant")
 def div_by_scaled(node: Expr, a: Expr, y: Expr) -> Expr | None:
     """a / (c * x) -> (a / c) / x for numbers a, c."""
     if number(a) is None or y.op is not ew.mul:
@@ -344,7 +344,7 @@ def div_by_scaled(node: Expr, a: Expr, y: Expr) -> Expr | None:
     return None
 
 
-@rule("add sub", REASSOCIATING, of="add sub")
+@rule("add sub", REASSOCIATING, of="add sub", has="constant")
 def constants_of_sum(node: Expr, x: Expr, c: Expr) -> Expr | None:
     """(x + a) + c -> x + (a + c), and so for differences, for numbers a, c."""
     outer = number(c)
@@ -368,7 +368,7 @@ def _reversed_difference(node: Expr, x: Expr, outer: Any) -> Expr | None:
     return like(total, x) + x.args[1] if x.op is ew.add else like(total, x) - x.args[1]
 
 
-@rule("sub", REASSOCIATING)
+@rule("sub", REASSOCIATING, has="constant")
 def constant_minus_sum(node: Expr, c: Expr, y: Expr) -> Expr | None:
     """c - (a - x) -> x + (c - a), c - (x + a) -> (c - a) - x for numbers a, c."""
     outer = number(c)
@@ -387,7 +387,7 @@ def constant_minus_sum(node: Expr, c: Expr, y: Expr) -> Expr | None:
     return rest + like(total, rest) if plus else like(total, rest) - rest
 
 
-@rule("mul", REASSOCIATING)
+@rule("mul", REASSOCIATING, has="reciprocal div")
 def mul_reciprocal(node: Expr, x: Expr, y: Expr) -> Expr | None:
     """x * (1 / y) -> x / y, x * reciprocal(y) -> x / y."""
     if y.op is ew.reciprocal:
@@ -397,7 +397,7 @@ def mul_reciprocal(node: Expr, x: Expr, y: Expr) -> Expr | None:
     return None
 
 
-@rule("div", REASSOCIATING)
+@rule("div", REASSOCIATING, has="reciprocal div")
 def div_reciprocal(node: Expr, x: Expr, y: Expr) -> Expr | None:
     """x / (1 / y) -> x * y, x / reciprocal(y) -> x * y."""
     if y.op is ew.reciprocal:

@@ -13,7 +13,7 @@ from graphc.rewrite.match import aligned, is_one, is_scalar, known_size
 from graphc.types import Shape
 
 
-@rule("contract", EXACT)
+@rule("contract", EXACT, has="transpose")
 def contract_transposed(node: Expr, x: Expr, y: Expr) -> Expr | None:
     """contract(transpose(x), y) -> contract(x, y) with the letters of x in its own order."""
     left, right, out = parse(node.attrs["subscripts"])
@@ -39,7 +39,7 @@ def transpose_of_contract(node: Expr, x: Expr) -> Expr:
     return contract(f"{left},{right}->{moved}", *x.args)
 
 
-@rule("contract", EXACT)
+@rule("contract", EXACT, has="reshape")
 def contract_dropped_ones(node: Expr, x: Expr, y: Expr) -> Expr | None:
     """Axes of size 1 that a reshape added to an operand are left out of a contraction."""
     left, right, out = parse(node.attrs["subscripts"])
@@ -66,7 +66,7 @@ def _squeezed(letters: str, x: Expr) -> tuple[str, Expr]:
     return kept, inner
 
 
-@rule("contract", SIGN_OF_ZERO)
+@rule("contract", SIGN_OF_ZERO, has="neg")
 def contract_neg(node: Expr, x: Expr, y: Expr) -> Expr | None:
     """contract(-x, y) -> -contract(x, y), so for y."""
     subscripts = node.attrs["subscripts"]
@@ -75,7 +75,7 @@ def contract_neg(node: Expr, x: Expr, y: Expr) -> Expr | None:
     return -contract(subscripts, x, y.args[0]) if y.op is ew.neg else None
 
 
-@rule("contract", REASSOCIATING)
+@rule("contract", REASSOCIATING, has="mul div")
 def contract_scaled(node: Expr, x: Expr, y: Expr) -> Expr | None:
     """contract(c * x, y) -> c * contract(x, y) for c of rank 0 (so x / c), where the
     result is known to be smaller than x."""
@@ -105,7 +105,7 @@ def _smaller(a: Shape, b: Shape) -> bool:
     return size_a is not None and size_b is not None and size_a < size_b
 
 
-@rule("contract", REASSOCIATING)
+@rule("contract", REASSOCIATING, has="broadcast_to")
 def contract_repeated(node: Expr, x: Expr, y: Expr) -> Expr | None:
     """contract(broadcast_to(x), y) over a repeated axis of x -> x and the sum of y over it."""
     left, right, out = parse(node.attrs["subscripts"])

@@ -51,6 +51,8 @@ class Rule:
         Operations it applies to; empty: all of them.
     of
         Operations of the first operand it applies to; empty: all of them.
+    has
+        Operations one of which some operand must be; empty: any.
     klass
         What it may change.
     stage
@@ -60,8 +62,9 @@ class Rule:
     """
 
     name: str
-    ops: tuple[str, ...]
-    of: tuple[str, ...]
+    ops: frozenset[str]
+    of: frozenset[str]
+    has: frozenset[str]
     klass: RuleClass
     stage: Stage
     apply: Rewriter
@@ -70,6 +73,14 @@ class Rule:
     def doc(self) -> str:
         """What it does and when it holds, in one line."""
         return " ".join((self.apply.__doc__ or "").split())
+
+    def concerns(self, op: str, operands: Sequence[str]) -> bool:
+        """Whether it is worth trying on an operation, given its operands' operations."""
+        if self.ops and op not in self.ops:
+            return False
+        if self.of and (not operands or operands[0] not in self.of):
+            return False
+        return not self.has or not self.has.isdisjoint(operands)
 
     def __str__(self) -> str:
         return f"{self.name:32} {self.klass:16} {self.doc}"
@@ -80,19 +91,20 @@ RULES: dict[str, Rule] = {}
 
 
 def rule(
-    ops: str, klass: RuleClass, *, of: str = "", stage: Stage = "simplify", name: str = ""
+    ops: str, klass: RuleClass, *, of: str = "", has: str = "", stage: Stage = "simplify"
 ) -> Callable[[Rewriter], Rewriter]:
     """Add a function to `RULES`, named as the function with hyphens.
 
-    ``ops`` and ``of`` are names of operations separated by spaces: of the node and of its first
-    operand.
+    ``ops``, ``of`` and ``has`` are names of operations separated by spaces: of the node, of its
+    first operand, and of any operand.
     """
 
     def add(apply: Rewriter) -> Rewriter:
-        title = name or apply.__name__.strip("_").replace("_", "-")
-        if title in RULES:
-            raise ValueError(f"rule {title!r} is defined twice")
-        RULES[title] = Rule(title, tuple(ops.split()), tuple(of.split()), klass, stage, apply)
+        name = apply.__name__.replace("_", "-")
+        if name in RULES:
+            raise ValueError(f"rule {name!r} is defined twice")
+        op_names, first, some = (frozenset(text.split()) for text in (ops, of, has))
+        RULES[name] = Rule(name, op_names, first, some, klass, stage, apply)
         return apply
 
     return add
@@ -122,7 +134,7 @@ class Rewriting:
         self.rules = tuple(rules)
         self.fired: Counter[str] = Counter()
         self._interner = Interner()
-        self._plans: dict[tuple[str, str], tuple[Rule, ...]] = {}
+        self._plans: dict[tuple[str, ...], tuple[Rule, ...]] = {}
         self._final: dict[Expr, Expr] = {}
         self._depth: dict[Expr, int] = {}
 
@@ -180,19 +192,18 @@ class Rewriting:
     def _first(self, node: Expr) -> tuple[Rule, Sequence[Expr]] | None:
         """The first rule that holds, and the order of operands it holds for."""
         for args in _orders(node):
-            for rule in self._plan(node.op.name, args[0].op.name if args else ""):
+            for rule in self._plan(node.op.name, *(a.op.name for a in args)):
                 if rule.apply(node, *args) is not None:
                     return rule, args
         return None
 
-    def _plan(self, op: str, first: str) -> tuple[Rule, ...]:
-        """The rules to try on an operation, given its first operand's."""
-        plan = self._plans.get((op, first))
+    def _plan(self, *names: str) -> tuple[Rule, ...]:
+        """The rules to try on an operation and its operands' operations."""
+        plan = self._plans.get(names)
         if plan is None:
-            plan = self._plans[op, first] = tuple(
-                r for r in self.rules
-                if (not r.ops or op in r.ops) and (not r.of or first in r.of)
-            )  # fmt: skip
+            op, *operands = names
+            plan = tuple(r for r in self.rules if r.concerns(op, operands))
+            self._plans[names] = plan
         return plan
 
 

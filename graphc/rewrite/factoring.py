@@ -53,7 +53,7 @@ def scalar_out_of_dividend(node: Expr, x: Expr, y: Expr) -> Expr | None:
     return op(rest / y, c)
 
 
-@rule("div", REASSOCIATING)
+@rule("div", REASSOCIATING, has="mul div reshape transpose broadcast_to")
 def scalar_out_of_divisor(node: Expr, x: Expr, y: Expr) -> Expr | None:
     """x / (y * c) -> (x / y) / c, x / (y / c) -> (x / y) * c, c the only scalar."""
     found = _split(y, node)
@@ -112,7 +112,7 @@ def _same_factor(a: Expr, b: Expr) -> bool:
     return a is b or (value is not None and is_number(b, value))
 
 
-@rule("add sub", REASSOCIATING)
+@rule("add sub", REASSOCIATING, has="mul div")
 def common_factor(node: Expr, x: Expr, y: Expr) -> Expr | None:
     """a * c + b * c -> (a + b) * c, a / c + b / c -> (a + b) / c, so for differences."""
     if not x.dtype.is_float:
@@ -125,7 +125,7 @@ def common_factor(node: Expr, x: Expr, y: Expr) -> Expr | None:
     return None
 
 
-@rule("sub", REASSOCIATING)
+@rule("sub", REASSOCIATING, has="mul")
 def self_minus_product(node: Expr, x: Expr, y: Expr) -> Expr | None:
     """x - x * y -> x * (1 - y), x * y - x -> x * (y - 1)."""
     for a, product in ((x, y), (y, x)):
@@ -136,7 +136,7 @@ def self_minus_product(node: Expr, x: Expr, y: Expr) -> Expr | None:
     return None
 
 
-@rule("add", REASSOCIATING)
+@rule("add", REASSOCIATING, has="mul")
 def self_plus_scaled(node: Expr, x: Expr, y: Expr) -> Expr | None:
     """x + c * x -> (1 + c) * x for a number c."""
     if y.op is not ew.mul or x not in y.args or not x.dtype.is_float:

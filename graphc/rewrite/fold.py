@@ -13,7 +13,7 @@ from graphc.rewrite.match import known_size
 LIMIT = 1 << 16
 
 
-@rule("", EXACT, stage="fold")
+@rule("", EXACT, stage="fold", has="constant")
 def fold_constants(node: Expr, *args: Expr) -> Expr | None:
     """f(constants) -> its value, if it has no more elements than the operands together."""
     if not args or any(a.op.name != "constant" for a in args):

@@ -197,7 +197,7 @@ def concatenate_uniform(node: Expr, *parts: Expr) -> Expr | None:
 # Elementwise operations broadcast by themselves -----------------------------------------------
 
 
-@rule("", EXACT)
+@rule("", EXACT, has="broadcast_to")
 def implicit_broadcast(node: Expr, *args: Expr) -> Expr | None:
     """f(broadcast_to(x), y) -> f(x, y), repeated afterwards if y has not the full shape."""
     if node.op.family != "elementwise" or not any(a.op is BROADCAST for a in args):
@@ -212,7 +212,7 @@ def _bare(x: Expr) -> Expr:
     return reshape(inner, ()) if inner.ndim and all(map(is_one, inner.shape)) else inner
 
 
-@rule("", EXACT)
+@rule("", EXACT, has="transpose reshape")
 def elementwise_of_movements(node: Expr, *args: Expr) -> Expr | None:
     """f(move(x), move(y), c) -> move(f(x, y, c)), move a transpose or reshape, c of rank 0."""
     if node.op.family != "elementwise":

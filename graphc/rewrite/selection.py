@@ -14,7 +14,7 @@ from graphc.types import DType, bool_
 # where ----------------------------------------------------------------------------------------
 
 
-@rule("where", EXACT)
+@rule("where", EXACT, has="constant")
 def where_constant(node: Expr, condition: Expr, a: Expr, b: Expr) -> Expr | None:
     """where(true, a, b) -> a, where(false, a, b) -> b."""
     known = number(condition)
@@ -35,7 +35,7 @@ def where_not(node: Expr, condition: Expr, a: Expr, b: Expr) -> Expr:
     return where(condition.args[0], b, a)
 
 
-@rule("where", EXACT)
+@rule("where", EXACT, has="where")
 def where_nested(node: Expr, condition: Expr, a: Expr, b: Expr) -> Expr | None:
     """where(c, where(c, x, y), z) -> where(c, x, z), and so for the other side."""
     then = a.args[1] if a.op is ew.WHERE and a.args[0] is condition else a
@@ -45,7 +45,7 @@ def where_nested(node: Expr, condition: Expr, a: Expr, b: Expr) -> Expr | None:
     return where(condition, then, otherwise)
 
 
-@rule("where", EXACT)
+@rule("where", EXACT, has="constant")
 def where_one_zero(node: Expr, condition: Expr, a: Expr, b: Expr) -> Expr | None:
     """where(c, 1, 0) -> cast(c), where(c, 0, 1) -> cast(not c)."""
     if is_number(a, 1) and is_number(b, 0):
@@ -55,7 +55,7 @@ def where_one_zero(node: Expr, condition: Expr, a: Expr, b: Expr) -> Expr | None
     return None
 
 
-@rule("where", EXACT)
+@rule("where", EXACT, has="neg")
 def where_of_negs(node: Expr, condition: Expr, a: Expr, b: Expr) -> Expr | None:
     """where(c, -x, -y) -> -where(c, x, y)."""
     if a.op is not ew.neg or b.op is not ew.neg:
@@ -63,7 +63,7 @@ def where_of_negs(node: Expr, condition: Expr, a: Expr, b: Expr) -> Expr | None:
     return -where(condition, a.args[0], b.args[0])
 
 
-@rule("where", SIGN_OF_ZERO)
+@rule("where", SIGN_OF_ZERO, has="constant")
 def where_neg_zero(node: Expr, condition: Expr, a: Expr, b: Expr) -> Expr | None:
     """where(c, -x, 0) -> -where(c, x, 0), where(c, 0, -x) -> -where(c, 0, x); -x may be -2."""
     if not node.dtype.is_float:
@@ -84,7 +84,7 @@ def _positive(x: Expr) -> Expr | None:
     return negated(x) if value is not None and value < 0 else None
 
 
-@rule("where", EXACT)
+@rule("where", EXACT, has="constant")
 def where_boolean(node: Expr, condition: Expr, a: Expr, b: Expr) -> Expr | None:
     """where(c, x, false) -> c and x, where(c, true, x) -> c or x for bools."""
     if not node.dtype.is_bool:
@@ -97,7 +97,7 @@ def where_boolean(node: Expr, condition: Expr, a: Expr, b: Expr) -> Expr | None:
 # Truth values ---------------------------------------------------------------------------------
 
 
-@rule("logical_and bitwise_and", EXACT)
+@rule("logical_and bitwise_and", EXACT, has="constant")
 def and_constant(node: Expr, x: Expr, c: Expr) -> Expr | None:
     """x and true -> x, x and false -> false, for bools."""
     if number(c) is None or not x.dtype.is_bool or not c.dtype.is_bool:
@@ -105,7 +105,7 @@ def and_constant(node: Expr, x: Expr, c: Expr) -> Expr | None:
     return x if number(c) else c
 
 
-@rule("logical_or bitwise_or", EXACT)
+@rule("logical_or bitwise_or", EXACT, has="constant")
 def or_constant(node: Expr, x: Expr, c: Expr) -> Expr | None:
     """x or false -> x, x or true -> true, for bools."""
     if number(c) is None or not x.dtype.is_bool or not c.dtype.is_bool:
@@ -113,7 +113,7 @@ def or_constant(node: Expr, x: Expr, c: Expr) -> Expr | None:
     return c if number(c) else x
 
 
-@rule("logical_xor bitwise_xor not_equal", EXACT)
+@rule("logical_xor bitwise_xor not_equal", EXACT, has="constant")
 def xor_constant(node: Expr, x: Expr, c: Expr) -> Expr | None:
     """x xor false -> x, x xor true -> not x, for bools."""
     if number(c) is None or not x.dtype.is_bool or not c.dtype.is_bool:
@@ -121,7 +121,7 @@ def xor_constant(node: Expr, x: Expr, c: Expr) -> Expr | None:
     return ew.logical_not(x) if number(c) else x
 
 
-@rule("logical_and logical_or", EXACT)
+@rule("logical_and logical_or", EXACT, has="logical_not")
 def contradiction(node: Expr, x: Expr, y: Expr) -> Expr | None:
     """x and not x -> false, x or not x -> true."""
     if y.op is not ew.logical_not or y.args[0] is not x:
@@ -204,7 +204,7 @@ def cast_of_cast(node: Expr, x: Expr) -> Expr | None:
     return cast(inner, node.dtype) if _lossless(inner.dtype, x.dtype) else None
 
 
-@rule("not_equal", EXACT, of="cast")
+@rule("not_equal", EXACT, of="cast", has="constant")
 def cast_of_bool_nonzero(node: Expr, x: Expr, zero: Expr) -> Expr | None:
     """cast(c) != 0 -> c, for a bool c."""
     inner = x.args[0]

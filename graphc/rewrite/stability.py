@@ -151,13 +151,13 @@ def exp_minus_one(node: Expr, x: Expr, one: Expr) -> Expr | None:
     return ew.expm1(x.args[0]) if is_number(one, 1) else None
 
 
-@rule("sub", REASSOCIATING, stage="stabilize")
+@rule("sub", REASSOCIATING, stage="stabilize", has="exp")
 def one_minus_exp(node: Expr, one: Expr, x: Expr) -> Expr | None:
     """1 - exp(x) -> -expm1(x)."""
     return -ew.expm1(x.args[0]) if x.op is ew.exp and is_number(one, 1) else None
 
 
-@rule("sub", REASSOCIATING, stage="stabilize")
+@rule("sub", REASSOCIATING, stage="stabilize", has="sigmoid")
 def one_minus_sigmoid(node: Expr, one: Expr, x: Expr) -> Expr | None:
     """1 - sigmoid(x) -> sigmoid(-x)."""
     return ew.sigmoid(-x.args[0]) if x.op is ew.sigmoid and is_number(one, 1) else None
@@ -331,7 +331,12 @@ def _lift_pair(product: _Product) -> bool:
     return False
 
 
-@rule("mul div", REASSOCIATING, stage="stabilize")
+@rule(
+    "mul div",
+    REASSOCIATING,
+    stage="stabilize",
+    has="exp mul div square sigmoid softmax add reshape sum",
+)
 def product_lift(node: Expr, x: Expr, y: Expr) -> Expr | None:
     """Among the factors of a product: exp(x) / sum(exp(x)) -> softmax(x), 1 / (1 + exp(-x)) and
     exp(x) / (1 + exp(x)) -> sigmoid(x), exp(x) * sigmoid(-x) -> sigmoid(x), exp(x) /

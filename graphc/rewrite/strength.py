@@ -25,13 +25,13 @@ def add_self(node: Expr, x: Expr, y: Expr) -> Expr | None:
     return like(2, x) * x if x is y and x.dtype.is_float else None
 
 
-@rule("pow", REASSOCIATING)
+@rule("pow", REASSOCIATING, has="constant")
 def pow_two(node: Expr, x: Expr, two: Expr) -> Expr | None:
     """x ^ 2 -> square(x): the same bits if pow rounds correctly."""
     return ew.square(x) if is_number(two, 2) and x.dtype.is_float else None
 
 
-@rule("pow", REASSOCIATING)
+@rule("pow", REASSOCIATING, has="constant")
 def pow_three(node: Expr, x: Expr, n: Expr) -> Expr | None:
     """x ^ 3 -> square(x) * x, x ^ 4 -> square(square(x)): more roundings than one."""
     if is_number(n, 3):
@@ -39,25 +39,25 @@ def pow_three(node: Expr, x: Expr, n: Expr) -> Expr | None:
     return ew.square(ew.square(x)) if is_number(n, 4) else None
 
 
-@rule("pow", REASSOCIATING)
+@rule("pow", REASSOCIATING, has="constant")
 def pow_minus_one(node: Expr, x: Expr, n: Expr) -> Expr | None:
     """x ^ -1 -> 1 / x: the same bits if pow rounds correctly."""
     return like(1, x) / x if is_number(n, -1) and x.dtype.is_float else None
 
 
-@rule("pow", REASSOCIATING)
+@rule("pow", REASSOCIATING, has="constant")
 def pow_minus_two(node: Expr, x: Expr, n: Expr) -> Expr | None:
     """x ^ -2 -> 1 / square(x)."""
     return like(1, x) / ew.square(x) if is_number(n, -2) and x.dtype.is_float else None
 
 
-@rule("pow", DOMAIN_CHANGING)
+@rule("pow", DOMAIN_CHANGING, has="constant")
 def pow_half(node: Expr, x: Expr, half: Expr) -> Expr | None:
     """x ^ 0.5 -> sqrt(x): -inf would give NaN instead of inf, -0 gives -0 instead of 0."""
     return ew.sqrt(x) if is_number(half, 0.5) else None
 
 
-@rule("pow", REASSOCIATING)
+@rule("pow", REASSOCIATING, has="constant")
 def pow_half_of_positive(node: Expr, x: Expr, half: Expr) -> Expr | None:
     """x ^ 0.5 -> sqrt(x) for x that is never negative nor -0."""
     return ew.sqrt(x) if is_number(half, 0.5) and x.op.name in _NEVER_NEGATIVE else None
@@ -66,7 +66,7 @@ def pow_half_of_positive(node: Expr, x: Expr, half: Expr) -> Expr | None:
 _NEVER_NEGATIVE = "square exp exp2 abs sigmoid softplus hypot cosh norm".split()
 
 
-@rule("pow", REASSOCIATING)
+@rule("pow", REASSOCIATING, has="constant")
 def pow_three_halves(node: Expr, x: Expr, n: Expr) -> Expr | None:
     """x ^ 1.5 -> x * sqrt(x), x ^ -0.5 -> 1 / sqrt(x) for x that is never negative nor -0."""
     if x.op.name not in _NEVER_NEGATIVE:
@@ -76,7 +76,7 @@ def pow_three_halves(node: Expr, x: Expr, n: Expr) -> Expr | None:
     return like(1, x) / ew.sqrt(x) if is_number(n, -0.5) else None
 
 
-@rule("pow", REASSOCIATING)
+@rule("pow", REASSOCIATING, has="constant")
 def pow_of_two(node: Expr, base: Expr, y: Expr) -> Expr | None:
     """2 ^ y -> exp2(y), e ^ y -> exp(y)."""
     if is_number(base, 2) and y.dtype.is_float:
@@ -107,7 +107,7 @@ def _inverse(y: Expr) -> Any:
     return 1 / c
 
 
-@rule("div", EXACT, stage="expand")
+@rule("div", EXACT, stage="expand", has="constant")
 def div_power_of_two(node: Expr, x: Expr, y: Expr) -> Expr | None:
     """x / c -> x * (1/c) for c a power of two: nothing is rounded."""
     inverse = _inverse(y)
@@ -116,7 +116,7 @@ def div_power_of_two(node: Expr, x: Expr, y: Expr) -> Expr | None:
     return x * like(inverse, x)
 
 
-@rule("div", REASSOCIATING, stage="expand")
+@rule("div", REASSOCIATING, stage="expand", has="constant")
 def div_constant(node: Expr, x: Expr, y: Expr) -> Expr | None:
     """x / c -> x * (1/c) for a number c: multiplication is cheaper, one rounding more."""
     inverse = _inverse(y)
