@@ -16,7 +16,7 @@ from graphc_llvm.call import Signature, emit_entry
 from graphc_llvm.callable import NativeCallable, bind, vectorcallable
 from graphc_llvm.emit import Module
 from graphc_llvm.entry import Entry
-from graphc_llvm.jit import Code, engine, provide
+from graphc_llvm.jit import Code, engine
 from graphc_llvm.lower import lower_program
 from graphc_llvm.target import Target, host
 
@@ -135,8 +135,14 @@ def _provide_libraries(program: Program, target: Target) -> None:
     """Load the runtime, and the contraction kernels of the element types that are used."""
     runtime.load()
     for kernel in program.kernels:
-        if isinstance(kernel, ContractionKernel) and (target, kernel.dtype.name) not in _libraries:
-            code = engine(target).compile(gemm.library(target, kernel.dtype.name))
-            _libraries[target, kernel.dtype.name] = code
-            for name, address in code.symbols.items():
-                provide(name, address)
+        if isinstance(kernel, ContractionKernel) and kernel.dtype.is_float:
+            _provide_gemm(target, kernel.dtype.name)
+
+
+def _provide_gemm(target: Target, dtype: str) -> None:
+    if (target, dtype) not in _libraries:
+        jit = engine(target)
+        code = jit.compile(gemm.library(target, dtype), keep=True)
+        _libraries[target, dtype] = code
+        for name, address in code.symbols.items():
+            jit.provide(name, address)
