@@ -72,7 +72,7 @@ class Drawing:
             return bytes(graph.draw(format="png", prog="dot"))
         raise GraphError(
             "a .png needs cairosvg or pygraphviz",
-            hint="pip install graphc[draw], or draw to .svg",
+            hint="pip install graphc[viz], or draw to .svg",
         )
 
     def _repr_svg_(self) -> str:
