@@ -285,11 +285,7 @@ class Expr:
         label = f"{self.name}: " if self.name else ""
         return f"<{label}{self.op.name} {self.type}>"
 
-    def __hash__(self) -> int:
-        return id(self)
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
+    # Equality and hash are those of `object`: identity.
 
     def __bool__(self) -> bool:
         raise DTypeError(

@@ -171,22 +171,10 @@ class Dim:
         return total
 
     def __add__(self, other: Size) -> Size:
-        if not isinstance(other, (int, Dim)):
-            return NotImplemented
-        terms = dict(self.terms)
-        for monomial, coefficient in _terms(other):
-            terms[monomial] = terms.get(monomial, 0) + coefficient
-        return _normalise(terms)
+        return _sum(self, other) if isinstance(other, (int, Dim)) else NotImplemented
 
     def __mul__(self, other: Size) -> Size:
-        if not isinstance(other, (int, Dim)):
-            return NotImplemented
-        terms: dict[Monomial, int] = {}
-        for m1, c1 in self.terms:
-            for m2, c2 in _terms(other):
-                key = tuple(sorted(m1 + m2, key=str))
-                terms[key] = terms.get(key, 0) + c1 * c2
-        return _normalise(terms)
+        return _product(self, other) if isinstance(other, (int, Dim)) else NotImplemented
 
     def __floordiv__(self, other: Size) -> Size:
         exact = _divide(self, other)
@@ -255,6 +243,24 @@ def _lift(size: Size) -> Dim:
 
 def _terms(size: Size) -> Iterable[tuple[Monomial, int]]:
     return size.terms if isinstance(size, Dim) else (((), int(size)),)
+
+
+@cache
+def _sum(size: Dim, other: Size) -> Size:
+    terms = dict(size.terms)
+    for monomial, coefficient in _terms(other):
+        terms[monomial] = terms.get(monomial, 0) + coefficient
+    return _normalise(terms)
+
+
+@cache
+def _product(size: Dim, other: Size) -> Size:
+    terms: dict[Monomial, int] = {}
+    for m1, c1 in size.terms:
+        for m2, c2 in _terms(other):
+            key = tuple(sorted(m1 + m2, key=str))
+            terms[key] = terms.get(key, 0) + c1 * c2
+    return _normalise(terms)
 
 
 def _normalise(terms: Mapping[Monomial, int]) -> Size:

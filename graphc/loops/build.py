@@ -8,7 +8,7 @@ from graphc.loops.copies import with_copies
 from graphc.loops.fuse import Fusion, Group, fuse
 from graphc.loops.ir import Buffer, Kernel, Program
 from graphc.loops.kernels import copy_kernel, own_kernels
-from graphc.loops.nest import Scratch, build_nest
+from graphc.loops.nest import build_nest
 from graphc.loops.plan import buffers_of, plan
 from graphc.ops.leaves import Parameter
 
@@ -157,7 +157,7 @@ class _Builder:
 
     def kernels(self, unit: Group | Expr, name: str) -> list[Kernel]:
         if isinstance(unit, Group):
-            kernel = build_nest(unit, self.fusion, self.buffer_of, name, Scratch(name))
+            kernel = build_nest(unit, self.fusion, self.buffer_of, name)
             return [kernel] if kernel.body else []
         return own_kernels(unit, self.fusion, self.buffer_of, name)
 

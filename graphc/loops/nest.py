@@ -57,29 +57,13 @@ class _Level:
 
 
 def build_nest(
-    group: Group, fusion: Fusion, buffer_of: Callable[[Expr], Buffer], name: str, scratch: Scratch
+    group: Group, fusion: Fusion, buffer_of: Callable[[Expr], Buffer], name: str
 ) -> LoopKernel:
     """The kernel that computes a group, with adjacent loops joined where memory allows."""
-    draft = _Nest(group, fusion, buffer_of, {}, Scratch(name))
-    draft.build()
+    draft = _Nest(group, fusion, buffer_of, {}, name)
+    kernel = draft.build()
     joined = draft.joinable()
-    if not joined:
-        return _Nest(group, fusion, buffer_of, {}, scratch).build()
-    return _Nest(group, fusion, buffer_of, joined, scratch).build()
-
-
-class Scratch:
-    """Makes workspace buffers that belong to one kernel."""
-
-    def __init__(self, kernel: str) -> None:
-        self.kernel = kernel
-        self.buffers: list[Buffer] = []
-
-    def partials(self, dtype: DType, shape: tuple[Size, ...]) -> Buffer:
-        name = f"{self.kernel}_partials{len(self.buffers)}"
-        buffer = Buffer(name, dtype, (MAX_ARRAY_BLOCKS, *shape), "workspace")
-        self.buffers.append(buffer)
-        return buffer
+    return _Nest(group, fusion, buffer_of, joined, name).build() if joined else kernel
 
 
 class _Nest:
@@ -89,14 +73,14 @@ class _Nest:
         fusion: Fusion,
         buffer_of: Callable[[Expr], Buffer],
         joined: dict[int, int],
-        scratch: Scratch,
+        name: str,
     ) -> None:
         """``joined`` maps a space axis to the next inner one that its loop is merged into."""
         self.group = group
         self.fusion = fusion
         self.buffer_of = buffer_of
         self.joined = joined
-        self.scratch = scratch
+        self.name = name
         self.members = set(group.nodes)
         self.row = group.row or frozenset()
         self.outer = [a for a in group.order() if a not in self.row and a not in joined]
@@ -177,7 +161,7 @@ class _Nest:
             self.close_loop()
         body = (*self.levels[0].body, *self.suffix)
         return LoopKernel(
-            self.scratch.kernel,
+            self.name,
             tuple(body),
             _label(self.group),
             self.flops,
@@ -260,7 +244,7 @@ class _Nest:
         if self.cost(x) <= SPILL_COST:
             return
         shape = tuple(self.extent(a) for a in self.inner)
-        name = f"{self.scratch.kernel}_row{len(self.spilled)}"
+        name = f"{self.name}_row{len(self.spilled)}"
         self.spilled[x] = Buffer(name, x.dtype, shape, "row")
 
     def cost(self, x: Expr) -> int:
@@ -562,7 +546,8 @@ class _Nest:
         self.count += 1
         name = f"a{self.count}"
         dtype = node.args[0].dtype
-        partials = self.scratch.partials(dtype, node.shape)
+        shape = (MAX_ARRAY_BLOCKS, *node.shape)
+        partials = Buffer(f"{self.name}_partials{self.count}", dtype, shape, "workspace")
         accumulator = Accumulator(name, kind, dtype, node.shape, target, partials)
         self.levels[1].accumulators.append(accumulator)
         place.append(Accumulate(name, value, index))
@@ -672,6 +657,3 @@ def _label(group: Group) -> str:
         words[name] = None
     shown = list(words)
     return ", ".join(shown[:6]) + (", ..." if len(shown) > 6 else "")
-
-
-__all__ = ["REDUCTIONS", "Scratch", "build_nest"]
