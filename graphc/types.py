@@ -110,7 +110,7 @@ class _Quotient:
     denominator: Size
 
     def __str__(self) -> str:
-        return f"(({self.numerator})//{_factor(self.denominator)})"
+        return f"({_factor(self.numerator)}//{_factor(self.denominator)})"
 
 
 Atom: TypeAlias = "str | _Quotient"
@@ -187,6 +187,9 @@ class Dim:
 
     def __mod__(self, other: Size) -> Size:
         return self - other * (self // other)
+
+    def __rmod__(self, other: int) -> Size:
+        return other - self * (other // self)
 
     def __neg__(self) -> Size:
         return self * -1

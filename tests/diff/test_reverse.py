@@ -34,12 +34,13 @@ def slope(f, at):
 
 def test_a_chain_of_100000_nodes_needs_no_recursion():
     x = y = gr.scalar("x", "float64")
-    for _ in range(50_000):
-        y = gr.sin(-y)
+    for _ in range(99_999):
+        y = -y
+    y = gr.square(y)
     assert len(topological([y])) == 100_001 > sys.getrecursionlimit()
     g = gr.grad(y, x)
-    assert len(topological([g])) < 6 * 100_001
-    assert value(g, x=0.0) == 1
+    assert len(topological([g])) < 2.1 * 100_001
+    assert value(g, x=3.0) == 6
 
 
 def test_a_node_with_many_users():
@@ -49,7 +50,7 @@ def test_a_node_with_many_users():
     assert value(gr.grad(y, x), x=0.0) == 5_001
 
 
-@pytest.mark.parametrize("n", [50, 3_000])
+@pytest.mark.parametrize("n", [50, 2_000])
 def test_masks_of_a_deep_chain_do_not_nest(n):
     x = y = gr.scalar("x", "float64")
     for _ in range(n):
