@@ -10,13 +10,13 @@ import sympy
 import cases
 import graphc as gr
 from graphc.diff.reverse import accumulate
-from graphc.expr import constant
+from graphc.expr import apply, constant
 from graphc.interpret import evaluate
 from graphc.ops import OPS
 from graphc.testing import check_grads, samples
 from graphc.types import float64
 
-x, y = sympy.symbols("x y", real=True)
+x, y, z = sympy.symbols("x y z", real=True)
 
 #: The functions in SymPy's words; the derivatives follow by its rules, not by ours.
 FORMULAS = {
@@ -33,6 +33,7 @@ FORMULAS = {
     "atan2": sympy.atan2(x, y),
     "copysign": sympy.Abs(x) * sympy.sign(y),
     "nextafter": x,
+    "fma": x * y + z,
     "neg": -x,
     "positive": x,
     "abs": sympy.Abs(x),
@@ -95,15 +96,10 @@ def _points(op, count=40):
 
 def _symbolic(formula, symbols, arrays):
     """Values of a SymPy expression with 30 digits, rounded."""
-    function = sympy.lambdify([x, y], formula, "mpmath")
-    columns = [*arrays, arrays[0]][:2]
+    function = sympy.lambdify(symbols, formula, "mpmath")
     with mpmath.workdps(30):
-        return np.array(
-            [
-                float(mpmath.re(function(*map(mpmath.mpf, p))))
-                for p in zip(*columns, strict=True)
-            ]
-        )
+        points = zip(*arrays, strict=True)
+        return np.array([float(mpmath.re(function(*map(mpmath.mpf, p)))) for p in points])
 
 
 def _clean(formula):
@@ -124,8 +120,8 @@ def test_partials_are_sympys_to_second_order(op):
     arrays = _points(op)
     leaves = _leaves(op, arrays)
     values = dict(zip(leaves, arrays, strict=True))
-    symbols = (x, y)[: len(arrays)]
-    firsts = gr.grad(gr.sum(op(*leaves)), leaves)
+    symbols = (x, y, z)[: len(arrays)]
+    firsts = gr.grad(gr.sum(apply(op, leaves)), leaves)
     for symbol, first in zip(symbols, firsts, strict=True):
         formula = _clean(sympy.diff(FORMULAS[op.name], symbol))
         expected = _symbolic(formula, symbols, arrays)
