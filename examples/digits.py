@@ -7,6 +7,7 @@ Run: python examples/digits.py (a few seconds; writes to build/demo).
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +118,9 @@ def main() -> int:
     evaluate = gr.compile([x, t], [loss, accuracy], name="evaluate")
     print(step.report())
 
+    start = time.perf_counter()
     curve = train(step, known)
+    print(f"{EPOCHS} epochs in {time.perf_counter() - start:.1f} s")
     print(f"epoch {EPOCHS}: loss {curve[-1]:.5f} (first epoch: {curve[0]:.3f})")
     share = float(evaluate(held_out.images, held_out.digits)[1])
     print(f"held-out digits right: {share:.2%} of {HELD_OUT}")
@@ -144,6 +147,7 @@ def write(
     for name, f in functions.items():
         gr.draw(f, OUT / f"{name}_before.svg", stage="input")
         gr.draw(f, OUT / f"{name}_after.svg", stage="stabilize")
+    gr.draw(step, OUT / "step.html")
     texts = {
         "gradient.txt": gr.show(functions["gradient"], stage="stabilize"),
         "gradient.tex": gr.to_latex(functions["gradient"], stage="stabilize"),

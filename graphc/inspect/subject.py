@@ -18,8 +18,10 @@ from graphc.pipeline import Snapshot
 class Compiled(Protocol):
     """What the inspection room needs of a compiled function."""
 
-    snapshots: Sequence[Snapshot]
-    program: Program | None
+    @property
+    def snapshots(self) -> Sequence[Snapshot]: ...
+    @property
+    def program(self) -> Program | None: ...
 
 
 Inspectable: TypeAlias = "Expr | Sequence[Expr] | Graph | Compiled"

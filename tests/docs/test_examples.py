@@ -58,7 +58,9 @@ def test_digits_leave_pictures_formulas_and_code(digits: tuple[str, Path]) -> No
     printed, folder = digits
     names = {f"{n}_{w}.svg" for n in ("loss", "gradient") for w in ("before", "after")}
     names |= {"gradient.txt", "gradient.tex", "loops.txt", "report.txt", "curve.csv"}
-    assert {p.name for p in folder.iterdir()} == names | {"step.ll", "step.s", "step.o"}
+    assert {p.name for p in folder.iterdir()} == names | {
+        f"step.{kind}" for kind in ("html", "ll", "o", "s")
+    }
     for picture in folder.glob("*.svg"):
         assert ElementTree.parse(picture).getroot().tag.endswith("svg")
     for file in folder.iterdir():
