@@ -344,47 +344,39 @@ def div_by_scaled(node: Expr, a: Expr, y: Expr) -> Expr | None:
     return None
 
 
-@rule("add sub", REASSOCIATING, of="add sub", has="constant")
-def constants_of_sum(node: Expr, x: Expr, c: Expr) -> Expr | None:
-    """(x + a) + c -> x + (a + c), and so for differences, for numbers a, c."""
-    outer = number(c)
-    inner = number(x.args[1])
-    if outer is None or not x.dtype.is_float:
+def _offset(x: Expr) -> tuple[int, Expr, Any] | None:
+    """(s, y, a) where x is s * y + a for a sign s and a number a."""
+    if x.op not in (ew.add, ew.sub) or not x.dtype.is_float:
         return None
-    if inner is None:
-        return _reversed_difference(node, x, outer)
-    total = (inner if x.op is ew.add else -inner) + (outer if node.op is ew.add else -outer)
-    return x.args[0] + like(total, x) if np.isfinite(total) else None
-
-
-def _reversed_difference(node: Expr, x: Expr, outer: Any) -> Expr | None:
-    """(a - x) + c -> (a + c) - x."""
-    inner = number(x.args[0])
-    if inner is None:
-        return None
-    total = inner + (outer if node.op is ew.add else -outer)
-    if not np.isfinite(total):
-        return None
-    return like(total, x) + x.args[1] if x.op is ew.add else like(total, x) - x.args[1]
-
-
-@rule("sub", REASSOCIATING, has="constant")
-def constant_minus_sum(node: Expr, c: Expr, y: Expr) -> Expr | None:
-    """c - (a - x) -> x + (c - a), c - (x + a) -> (c - a) - x for numbers a, c."""
-    outer = number(c)
-    if outer is None or y.op not in (ew.add, ew.sub) or not c.dtype.is_float:
-        return None
-    left, right = y.args
+    left, right = x.args
+    if number(right) is not None:
+        return 1, left, number(right) if x.op is ew.add else -number(right)
     if number(left) is not None:
-        rest, a, plus = right, number(left), y.op is ew.sub
-    elif number(right) is not None:
-        rest, a, plus = left, number(right) if y.op is ew.add else -number(right), False
+        return (1 if x.op is ew.add else -1), right, number(left)
+    return None
+
+
+def _exact_sum(a: Any, c: Any) -> Any:
+    """a + c if nothing is rounded, else None: a small c must not be lost in a large a."""
+    with np.errstate(all="ignore"):
+        total = a + c
+        return total if total - a == c and total - c == a else None
+
+
+@rule("add sub", REASSOCIATING, has="constant")
+def constants_of_sum(node: Expr, x: Expr, y: Expr) -> Expr | None:
+    """(x + a) + c -> x + (a + c) for numbers a, c whose sum is exact, so for differences."""
+    if number(y) is not None and (found := _offset(x)):
+        sign, rest, a = found
+        total = _exact_sum(a, number(y) if node.op is ew.add else -number(y))
+    elif number(x) is not None and node.op is ew.sub and (found := _offset(y)):
+        sign, rest, a = -found[0], found[1], -found[2]
+        total = _exact_sum(number(x), a)
     else:
         return None
-    total = outer - a
-    if not np.isfinite(total):
+    if total is None:
         return None
-    return rest + like(total, rest) if plus else like(total, rest) - rest
+    return rest + like(total, rest) if sign == 1 else like(total, rest) - rest
 
 
 @rule("mul", REASSOCIATING, has="reciprocal div")

@@ -222,7 +222,8 @@ def _fit(result: Expr | None, node: Expr, rule: Rule) -> Expr:
         result = broadcast_to(result, node.shape)
     if result.type != node.type:
         raise AssertionError(f"rule {rule.name} changed {node.type} to {result.type}")
-    return result.named(node.name) if node.name and result not in node.args else result
+    made = result.origin is not None and result.origin.stem is node
+    return result.named(node.name) if node.name and made else result
 
 
 def rewrite(roots: Sequence[Expr], rules: Iterable[Rule]) -> tuple[list[Expr], dict[str, int]]:

@@ -36,7 +36,8 @@ def uniform_constant(node: Expr) -> Expr | None:
     value = constant_value(node)
     if value is None or value.size < 2:
         return None
-    first = value.reshape(-1)[:1].tobytes()
-    if value.tobytes() != first * value.size:
+    flat = value.reshape(-1)
+    first = flat[:1].tobytes()
+    if flat[-1:].tobytes() != first or flat.tobytes() != first * flat.size:
         return None
-    return broadcast_to(constant(value.reshape(-1)[0], node.dtype), node.shape)
+    return broadcast_to(constant(flat[0], node.dtype), node.shape)

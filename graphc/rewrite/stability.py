@@ -368,6 +368,15 @@ def _lifted(x: Expr) -> Expr | None:
     return product.node(x) if product is not None and _lift(product) else None
 
 
+@rule("div", REASSOCIATING, of="add sub", stage="stabilize")
+def distribute_quotient(node: Expr, total: Expr, y: Expr) -> Expr | None:
+    """(a + b) / y -> a / y + b / y, where both quotients become stable functions."""
+    if y.op is not ew.add or total.shape != node.shape:
+        return None
+    left, right = (_lifted(t / y) for t in total.args)
+    return None if left is None or right is None else total.op(left, right)
+
+
 @rule("add", REASSOCIATING, of="mul", stage="stabilize")
 def cross_entropy_residual_negated(node: Expr, x: Expr, y: Expr) -> Expr | None:
     """(t - 1) * sigmoid(z) + t * sigmoid(-z) -> t - sigmoid(z)."""
@@ -380,11 +389,20 @@ def cross_entropy_residual_negated(node: Expr, x: Expr, y: Expr) -> Expr | None:
 
 @rule("sub", REASSOCIATING, of="mul", stage="stabilize")
 def cross_entropy_residual(node: Expr, x: Expr, y: Expr) -> Expr | None:
-    """(1 - t) * sigmoid(z) - t * sigmoid(-z) -> sigmoid(z) - t."""
-    for rest, s in (x.args, x.args[::-1]):
+    """(1 - t) * sigmoid(z) - t * sigmoid(-z) -> sigmoid(z) - t, and with the sides changed."""
+    found = _residual(x, y)
+    if found is not None:
+        return found[0] - found[1]
+    found = _residual(y, x)
+    return None if found is None else found[1] - found[0]
+
+
+def _residual(x: Expr, y: Expr) -> tuple[Expr, Expr] | None:
+    """sigmoid(z) and t where x is (1 - t) * sigmoid(z) and y is t * sigmoid(-z)."""
+    for rest, s in (x.args, x.args[::-1]) if x.op is ew.mul else ():
         t = one_minus(rest)
         if t is not None and _complement(y, t, s):
-            return s - t
+            return s, t
     return None
 
 

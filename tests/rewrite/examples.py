@@ -96,7 +96,11 @@ EXAMPLES: dict[str, list[Example]] = {
     "pow-one": [lambda v: ew.pow(v.x, 1.0)],
     "pow-zero": [lambda v: ew.pow(v.x, 0.0)],
     "positive": [lambda v: ew.positive(v.x)],
-    "involution": [lambda v: -(-v.x), lambda v: ~~v.i, lambda v: gr.logical_not(gr.logical_not(v.c))],
+    "involution": [
+        lambda v: gr.negative(-v.x),
+        lambda v: ~~v.i,
+        lambda v: gr.logical_not(gr.logical_not(v.c)),
+    ],
     "sub-neg": [lambda v: v.x - -v.y],
     "add-neg": [lambda v: v.x + -v.y, lambda v: -v.x + v.y],
     "neg-sub": [lambda v: -v.x - v.y],
@@ -109,7 +113,11 @@ EXAMPLES: dict[str, list[Example]] = {
     "neg-of-scaled": [lambda v: -(3.0 * v.x), lambda v: -(v.i * 3)],
     "negative-constant-div": [lambda v: -2.0 / v.x],
     "div-negative-constant": [lambda v: v.x / -3.0],
-    "even-of-neg": [lambda v: abs(-v.x), lambda v: gr.square(-v.x), lambda v: gr.square(abs(v.x))],
+    "even-of-neg": [
+        lambda v: abs(-v.x),
+        lambda v: gr.square(-v.x),
+        lambda v: gr.square(abs(v.x)),
+    ],
     "even-function": [lambda v: gr.cos(-v.x), lambda v: gr.cosh(abs(v.x))],
     "odd-function": [
         lambda v: gr.sin(-v.x),
@@ -147,8 +155,6 @@ EXAMPLES: dict[str, list[Example]] = {
         lambda v: v.x - 1.5 + 2.25,
         lambda v: 1.5 - v.x - 2.25,
         lambda v: 1.5 + v.x - 2.25,
-    ],
-    "constant-minus-sum": [
         lambda v: 1.5 - (2.25 - v.x),
         lambda v: 1.5 - (v.x + 2.25),
         lambda v: 1.5 - (v.x - 2.25),
@@ -169,7 +175,10 @@ EXAMPLES: dict[str, list[Example]] = {
         lambda v: ew.pow(gr.exp(v.x), 1.5),
         lambda v: ew.pow(gr.exp(v.x), -0.5),
     ],
-    "pow-of-two": [lambda v: ew.pow(v.number(2), v.x), lambda v: ew.pow(v.number(2.718281828459045), v.x)],
+    "pow-of-two": [
+        lambda v: ew.pow(v.number(2), v.x),
+        lambda v: ew.pow(v.number(2.718281828459045), v.x),
+    ],
     "sqrt-of-square": [lambda v: gr.sqrt(gr.square(v.x))],
     "sqrt-of-exp": [lambda v: gr.sqrt(gr.exp(v.x))],
     "div-power-of-two": [lambda v: v.x / 4.0, lambda v: v.x / -0.25],
@@ -255,7 +264,10 @@ EXAMPLES: dict[str, list[Example]] = {
     "product-of-masks": [lambda v: cast(v.c, v.dtype) * cast(v.d, v.dtype)],
     # movement
     "transpose-identity": [lambda v: raw(TRANSPOSE, v.m, axes=(0, 1))],
-    "reshape-identity": [lambda v: raw(RESHAPE, v.m, shape=(3, 4)), lambda v: spread(v.m, 3, 4)],
+    "reshape-identity": [
+        lambda v: raw(RESHAPE, v.m, shape=(3, 4)),
+        lambda v: spread(v.m, 3, 4),
+    ],
     "slice-whole": [lambda v: raw(SLICE, v.m, ranges=((0, 3, 1), (0, 4, 1)))],
     "pad-nothing": [lambda v: raw(PAD, v.m, v.number(0), widths=((0, 0, 0), (0, 0, 0)))],
     "concatenate-one": [
@@ -326,7 +338,10 @@ EXAMPLES: dict[str, list[Example]] = {
         lambda v: gr.sum(spread(v.u, 3, 4)),
         lambda v: gr.sum(spread(v.s, 3, 4), 1, keepdims=True),
     ],
-    "extremum-of-broadcast": [lambda v: gr.max(spread(v.u, 3, 4), 0), lambda v: gr.min(spread(v.u, 3, 4))],
+    "extremum-of-broadcast": [
+        lambda v: gr.max(spread(v.u, 3, 4), 0),
+        lambda v: gr.min(spread(v.u, 3, 4)),
+    ],
     "sum-of-scaled": [
         lambda v: gr.sum(v.m * v.s),
         lambda v: gr.sum(v.m * v.u, 0),
@@ -341,13 +356,19 @@ EXAMPLES: dict[str, list[Example]] = {
         lambda v: gr.sum(masked(v, gr.reshape(v.m[:, 0], (3, 1))), 1),
     ],
     # contractions
-    "contract-transposed": [lambda v: contract("ij,jk->ik", v.q.T, v.q), lambda v: contract("ij,kj->ki", v.m, v.q.T)],
+    "contract-transposed": [
+        lambda v: contract("ij,jk->ik", v.q.T, v.q),
+        lambda v: contract("ij,kj->ki", v.m, v.q.T),
+    ],
     "transpose-of-contract": [lambda v: contract("ij,jk->ik", v.m, v.q).T],
     "contract-dropped-ones": [
         lambda v: contract("aij,jk->aik", v.m.reshape(1, 3, 4), v.q),
         lambda v: contract("ij,bjk->ibk", v.m, v.q.reshape(1, 4, 3)),
     ],
-    "contract-neg": [lambda v: contract("ij,jk->ik", -v.m, v.q), lambda v: contract("ij,jk->ik", v.m, -v.q)],
+    "contract-neg": [
+        lambda v: contract("ij,jk->ik", -v.m, v.q),
+        lambda v: contract("ij,jk->ik", v.m, -v.q),
+    ],
     "contract-scaled": [
         lambda v: contract("ij,jk->ik", v.m * v.s, v.q),
         lambda v: contract("ij,jk->ik", v.m, v.q / v.s),
@@ -397,7 +418,13 @@ EXAMPLES: dict[str, list[Example]] = {
         lambda v: (v.y / gr.sigmoid(v.x) + v.z) * gr.sigmoid(v.x),
         lambda v: (v.y - v.z / gr.exp(v.x)) * gr.exp(v.x),
     ],
-    "cross-entropy-residual": [lambda v: (1 - v.y) * gr.sigmoid(v.x) - v.y * gr.sigmoid(-v.x)],
+    "distribute-quotient": [
+        lambda v: (gr.exp(v.x) - gr.exp(v.y)) / (gr.exp(v.x) + gr.exp(v.y)),
+    ],
+    "cross-entropy-residual": [
+        lambda v: (1 - v.y) * gr.sigmoid(v.x) - v.y * gr.sigmoid(-v.x),
+        lambda v: v.y * gr.sigmoid(-v.x) - (1 - v.y) * gr.sigmoid(v.x),
+    ],
     "cross-entropy-residual-negated": [
         lambda v: (v.y - 1) * gr.sigmoid(v.x) + v.y * gr.sigmoid(-v.x)
     ],
@@ -416,6 +443,12 @@ EXAMPLES: dict[str, list[Example]] = {
         lambda v: gr.norm(cast(v.m, "float64"), 0, keepdims=True),
         lambda v: gr.norm(cast(v.m, "float64")[:0], 0),
     ],
-    "contract-to-mul": [lambda v: contract("ij,j->ij", v.m, v.n[0]), lambda v: contract("i,j->ji", v.m[:, 0], v.n[0])],
-    "contract-to-sum": [lambda v: contract("ij,ji->", v.m, v.q), lambda v: contract("ij,ij->j", v.m, v.n)],
-}  # fmt: skip
+    "contract-to-mul": [
+        lambda v: contract("ij,j->ij", v.m, v.n[0]),
+        lambda v: contract("i,j->ji", v.m[:, 0], v.n[0]),
+    ],
+    "contract-to-sum": [
+        lambda v: contract("ij,ji->", v.m, v.q),
+        lambda v: contract("ij,ij->j", v.m, v.n),
+    ],
+}

@@ -35,7 +35,7 @@ def stages(outputs: Sequence[Expr], **options: Any) -> list[Snapshot]:
     return run_stages(Graph(inputs, tuple(outputs)), Options(verify=True, **options))
 
 
-# Random graphs ----------------------------------------------------------------------------------
+# Random graphs --------------------------------------------------------------------------------
 
 SMOOTH = [
     lambda x, y: x + y,
@@ -111,10 +111,13 @@ def test_values_are_kept(
     rng = np.random.default_rng(seed)
     values = {x: rng.normal(size=x.shape) for x in inputs}
     everything = evaluate(topological(outputs), values)
-    largest = max([1.0, *(np.abs(v).max() for v in everything if v.size and v.dtype.kind == "f")])
+    largest = max(
+        [1.0, *(np.abs(v).max() for v in everything if v.size and v.dtype.kind == "f")]
+    )
     assume(largest < 1e6)
     expected = evaluate(outputs, values)
     for snapshot in stages(outputs, skip=skip):
+        assert "stopped" not in snapshot.fired
         for one, two in zip(expected, evaluate(snapshot.graph.roots, values), strict=True):
             np.testing.assert_allclose(
                 two, one, rtol=1e-9, atol=1e-11 * largest, err_msg=snapshot.stage
@@ -177,7 +180,7 @@ def test_only_operations_of_loops_are_left(steps: list[tuple[int, int, int]]) ->
             assert (left | right) - set(node.attrs["subscripts"].split("->")[1])
 
 
-# Bookkeeping --------------------------------------------------------------------------------------
+# Bookkeeping ----------------------------------------------------------------------------------
 
 
 def test_rewritten_nodes_keep_line_and_scope() -> None:
@@ -198,6 +201,12 @@ def test_names_are_kept() -> None:
     assert after.name == "total"
 
 
+def test_a_name_does_not_make_a_new_leaf() -> None:
+    x = gr.vector("x", 3)
+    (after,) = stages([gr.negative(-x).named("same")])[-1].graph.roots
+    assert after is x
+
+
 def test_rules_are_counted() -> None:
     x = gr.vector("x", 3)
     fired = {s.stage: s.fired for s in stages([x * 1 * 1 - -(x * 1)])}
@@ -212,6 +221,14 @@ def test_strict_leaves_sums_alone() -> None:
     assert after is x
 
 
+def test_small_numbers_are_not_lost_in_sums() -> None:
+    p = gr.vector("p", 2)
+    safe = gr.log(1 - p + 1e-8)
+    (after,) = stages([safe])[-1].graph.roots
+    (found,) = evaluate([after], {p: np.array([1.0, 0.0], "float32")})
+    np.testing.assert_allclose(found, [np.log(1e-8), 0], atol=1e-6)
+
+
 def test_never_by_default() -> None:
     x = gr.vector("x", 3)
     ops = [r.op.name for r in stages([x * 0.0, x - x, x / x])[-1].graph.roots]
@@ -220,7 +237,7 @@ def test_never_by_default() -> None:
 
 def test_equal_nodes_stay_one_node() -> None:
     x, y = gr.vector("x", 3), gr.vector("y", 3)
-    last = stages([gr.exp(x + y * 1) * gr.exp(-(-y) + x)])[-1]
+    last = stages([gr.exp(x + y * 1) * gr.exp(gr.negative(-y) + x)])[-1]
     assert sorted(n.op.name for n in last.graph.nodes()) == [
         "add", "exp", "input", "input", "square",
     ]  # fmt: skip
@@ -236,13 +253,14 @@ def test_index_errors_are_left_to_the_run() -> None:
     assert stages([picked])[-1].graph.roots[0].op.name == "gather"
 
 
-# Size and termination -------------------------------------------------------------------------------
+# Size and termination -------------------------------------------------------------------------
 
 
 def chain(n: int) -> Expr:
+    """About n nodes in a row."""
     x = gr.vector("x", 8)
     y = x
-    for _ in range(n // 5):
+    for _ in range(n // 9):
         y = (gr.tanh(y * 1 + 0.5) - -x).reshape(8, 1).reshape(8)
     return y
 
@@ -259,8 +277,8 @@ class Counting(Rewriting):
 def test_work_is_linear_in_the_graph(n: int) -> None:
     run = Counting(allowed(("fold", "simplify"), strict=False))
     (after,) = run.run([chain(n)])
-    assert run.steps < 6 * n
-    assert len(topological([after])) == 3 * (n // 5) + 2
+    assert run.steps < 3 * n
+    assert len(topological([after])) == 3 * (n // 9) + 2
     assert "stopped" not in run.fired
 
 

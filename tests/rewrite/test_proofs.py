@@ -206,7 +206,8 @@ def test_sign_of_zero(name: str, index: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["add-zero", "mul-zero", "sub-self", "div-self", "neg-of-sub", "zero-sub", "neg-sub"]
+    "name",
+    ["add-zero", "mul-zero", "sub-self", "div-self", "neg-of-sub", "zero-sub", "neg-sub"],
 )
 def test_refuted_as_exact(name: str) -> None:
     one, two = pair(name, 0, SMALL)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from rewrite.examples import EXAMPLES, Example, Leaves
 
 from graphc.expr import Expr
 from graphc.interpret import evaluate
 from graphc.rewrite import RULES, Rule, rewrite
 from graphc.rewrite.engine import allowed
+from rewrite.examples import EXAMPLES, Example, Leaves
 
 SPECIALS = [0.0, -0.0, 1.0, -1.0, 0.5, -3.0, 7.25, np.inf, -np.inf, np.nan]
 SPECIALS += [1e-45, -1e-40, 3e38, -2e38, 1e20, 1.1754944e-38, 0.1, 100.5]
