@@ -7,6 +7,7 @@ from graphc.ops import elementwise as ew
 from graphc.ops import reduction
 from graphc.ops.indexing import size_value
 from graphc.ops.reduction import Axis, as_float
+from graphc.ops.table import explained
 from graphc.types import Size, normalise_axes, product
 
 
@@ -17,6 +18,7 @@ def count(x: Expr, axis: Axis) -> Expr:
 
 
 @scoped
+@explained
 def mean(x: ExprLike, axis: Axis = None, keepdims: bool = False) -> Expr:
     """Arithmetic mean over axes; integers and bools give float64."""
     node = as_float(x)
@@ -24,6 +26,7 @@ def mean(x: ExprLike, axis: Axis = None, keepdims: bool = False) -> Expr:
 
 
 @scoped
+@explained
 def var(x: ExprLike, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Expr:
     """Mean squared deviation from the mean, in two passes (no cancellation).
 
@@ -36,6 +39,7 @@ def var(x: ExprLike, axis: Axis = None, ddof: float = 0, keepdims: bool = False)
 
 
 @scoped
+@explained
 def std(x: ExprLike, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Expr:
     """Standard deviation, the root of `var`. Its gradient at zero spread is zero."""
     node = as_float(x)

@@ -11,7 +11,7 @@ import numpy as np
 from graphc.errors import DTypeError, ShapeError
 from graphc.expr import Attrs, Expr, ExprLike, apply, as_expr
 from graphc.ops.movement import expand_dims, reshape, transpose
-from graphc.ops.table import Op, promoted
+from graphc.ops.table import Op, explained, promoted
 from graphc.types import Size, TensorType, broadcast_shapes, normalise_axis, same_size
 
 
@@ -131,6 +131,7 @@ def _matmul_error(a: Expr, b: Expr, text: str, hint: str) -> ShapeError:
     return ShapeError(f"matmul: {text}", where=describe([("left", a), ("right", b)]), hint=hint)
 
 
+@explained
 def dot(left: ExprLike, right: ExprLike) -> Expr:
     """`numpy.dot`: products of scalars, matmul of matrices, else last axis by last but one."""
     a, b = _pair(left, right)
@@ -151,6 +152,7 @@ def outer(left: ExprLike, right: ExprLike) -> Expr:
     return reshape(a, (a.size, 1)) * reshape(b, (1, b.size))
 
 
+@explained
 def einsum(subscripts: str, *operands: ExprLike) -> Expr:
     """Einstein summation, as `numpy.einsum` with letters and ``...``; any number of operands.
 
@@ -177,9 +179,7 @@ def _letters(subscripts: str, nodes: Sequence[Expr]) -> tuple[list[str], str]:
     left, arrow, out = text.partition("->")
     inputs = left.split(",")
     if len(inputs) != len(nodes):
-        raise ShapeError(
-            f"einsum: {subscripts!r} names {len(inputs)} operands, not {len(nodes)}"
-        )
+        raise ShapeError(f"{subscripts!r} names {len(inputs)} operands, not {len(nodes)}")
     spare = [c for c in string.ascii_letters if c not in text]
     hidden = max(
         [
@@ -194,7 +194,7 @@ def _letters(subscripts: str, nodes: Sequence[Expr]) -> tuple[list[str], str]:
     for letters, node in zip(inputs, nodes, strict=True):
         own = node.ndim - len(letters.replace("...", ""))
         if own < 0 or (own and "..." not in letters):
-            raise ShapeError(f"einsum: {letters!r} does not fit {node.type}")
+            raise ShapeError(f"{letters!r} does not fit {node.type}")
         full.append(letters.replace("...", dots[len(dots) - own :]))
     if not arrow:
         every = "".join(full)
@@ -203,7 +203,7 @@ def _letters(subscripts: str, nodes: Sequence[Expr]) -> tuple[list[str], str]:
         )
     out = out.replace("...", dots)
     if any(c not in "".join(full) for c in out) or len(set(out)) != len(out):
-        raise ShapeError(f"einsum: the result {out!r} does not fit the operands {inputs}")
+        raise ShapeError(f"the result {out!r} does not fit the operands {inputs}")
     return full, out
 
 
@@ -218,21 +218,22 @@ def _prepare(letters: str, x: Expr) -> tuple[str, Expr]:
     return letters, x
 
 
+@explained
 def diagonal(x: ExprLike, axis1: int = 0, axis2: int = 1) -> Expr:
     """Elements with equal positions on two axes of one size; the new axis is last."""
     node = as_expr(x)
     i, j = normalise_axis(axis1, node.ndim), normalise_axis(axis2, node.ndim)
     if i == j:
-        raise ShapeError(f"diagonal: axis {i} is named twice")
+        raise ShapeError(f"axis {i} is named twice")
     n = node.shape[i]
     if not same_size(n, node.shape[j]):
-        raise ShapeError(f"diagonal: sizes {n} and {node.shape[j]} differ")
+        raise ShapeError(f"sizes {n} and {node.shape[j]} differ")
     rest = [a for a in range(node.ndim) if a not in (i, j)]
     kept = tuple(node.shape[a] for a in rest)
     flat = reshape(transpose(node, [*rest, i, j]), (*kept, n * n))
     ranges: list[Any] = [(0, s, 1) for s in kept]
     if not isinstance(n, int):
-        raise ShapeError(f"diagonal: the size {n} must be a number")
+        raise ShapeError(f"the size {n} must be a number")
     from graphc.ops.movement import take_ranges
 
     return take_ranges(flat, [*ranges, (0, n, n + 1)])

@@ -19,7 +19,7 @@ from graphc.ops.movement import (
     take_ranges,
     transpose,
 )
-from graphc.ops.table import Op
+from graphc.ops.table import Op, explained
 from graphc.types import (
     Dim,
     DTypeLike,
@@ -143,6 +143,7 @@ SCATTER_ADD = Op(
 )
 
 
+@explained
 def scatter_add(values: ExprLike, index: ExprLike, axis: int, size: int | str | Dim) -> Expr:
     """Add values into zeros at positions along an axis: the transpose of `take_along_axis`.
 
@@ -160,6 +161,7 @@ def scatter_add(values: ExprLike, index: ExprLike, axis: int, size: int | str | 
     return apply(SCATTER_ADD, (broadcast_to(v, shape), broadcast_to(i, shape)), attrs)
 
 
+@explained
 def take_along_axis(x: ExprLike, index: ExprLike, axis: int = -1) -> Expr:
     """Elements at positions along an axis, as `numpy.take_along_axis`; other axes broadcast.
 
@@ -168,7 +170,7 @@ def take_along_axis(x: ExprLike, index: ExprLike, axis: int = -1) -> Expr:
     """
     node, i = as_expr(x), as_expr(index)
     if node.ndim != i.ndim:
-        raise ShapeError(f"take_along_axis: ranks {node.ndim} and {i.ndim} differ")
+        raise ShapeError(f"ranks {node.ndim} and {i.ndim} differ")
     place = normalise_axis(axis, node.ndim)
     rest = [
         broadcast_shapes((s,), (t,))[0] if a != place else 1
@@ -180,6 +182,7 @@ def take_along_axis(x: ExprLike, index: ExprLike, axis: int = -1) -> Expr:
     )
 
 
+@explained
 def take(x: ExprLike, index: ExprLike, axis: int | None = None) -> Expr:
     """Whole slices at positions along an axis (None: of the flat tensor), as `numpy.take`."""
     node, i = as_expr(x), as_expr(index)
@@ -192,6 +195,7 @@ def take(x: ExprLike, index: ExprLike, axis: int | None = None) -> Expr:
     return reshape(picked, (*node.shape[:place], *i.shape, *node.shape[place + 1 :]))
 
 
+@explained
 def one_hot(labels: ExprLike, size: int | str | Dim, dtype: DTypeLike = float32) -> Expr:
     """1 at the label's position of a new last axis, 0 elsewhere (all 0 for other labels)."""
     _check_index(as_expr(labels).type)
@@ -200,6 +204,7 @@ def one_hot(labels: ExprLike, size: int | str | Dim, dtype: DTypeLike = float32)
     return ew.cast(ew.equal(ramp, expand_dims(node, -1)), dtype)
 
 
+@explained
 def arange(
     start: int | float | str | Dim,
     stop: int | float | str | Dim | None = None,
@@ -222,7 +227,7 @@ def arange(
         ramp = iota((n,), 0, kind or int64)
         return ramp * step + start if (start, step) != (0, 1) else ramp  # type: ignore[operator]
     if step != 1 or isinstance(start, float) or isinstance(stop, float):
-        raise ShapeError("arange: with symbolic sizes the step is 1 and the ends are sizes")
+        raise ShapeError("with symbolic sizes the step is 1 and the ends are sizes")
     low, high = as_size(start), as_size(stop)
     ramp = iota((high - low,), 0, dtype or int64)
     return ramp if same_size(low, 0) else ramp + size_value(low, ramp)
@@ -231,6 +236,7 @@ def arange(
 # x[key] -------------------------------------------------------------------------------------
 
 
+@explained
 def getitem(x: Expr, key: Any) -> Expr:
     """``x[key]`` with ints, slices, None, Ellipsis and integer arrays, as in NumPy."""
     items = _expand_key(x, key if isinstance(key, tuple) else (key,))

@@ -11,7 +11,7 @@ import numpy as np
 from graphc.errors import ShapeError
 from graphc.expr import Attrs, Expr, ExprLike, apply, as_expr, scalar_like
 from graphc.loops.ir import Guard
-from graphc.ops.table import Op
+from graphc.ops.table import Op, explained
 from graphc.types import (
     Dim,
     Shape,
@@ -68,6 +68,7 @@ RESHAPE = _movement(
 )
 
 
+@explained
 def reshape(x: ExprLike, shape: ShapeLike) -> Expr:
     """The same elements in row-major order in another shape; one size may be -1."""
     node = as_expr(x)
@@ -85,14 +86,15 @@ def _resolve(x: Expr, shape: ShapeLike) -> Shape:
     if not unknown:
         return as_shape(given)
     if len(unknown) > 1:
-        raise ShapeError("reshape: only one size can be -1")
+        raise ShapeError("only one size can be -1")
     known = product(as_shape([s for a, s in enumerate(given) if a != unknown[0]]))
     rest = 0 if same_size(known, 0) else x.size // known
     if not same_size(rest * known, x.size):
-        raise ShapeError(f"reshape: {x.size} elements do not divide into {known}")
+        raise ShapeError(f"{x.size} elements do not divide into {known}")
     return tuple(rest if a == unknown[0] else as_shape([s])[0] for a, s in enumerate(given))
 
 
+@explained
 def expand_dims(x: ExprLike, axis: int | Sequence[int]) -> Expr:
     """Insert axes of size 1 at the given places of the result."""
     node = as_expr(x)
@@ -103,6 +105,7 @@ def expand_dims(x: ExprLike, axis: int | Sequence[int]) -> Expr:
     return reshape(node, tuple(1 if a in axes else next(sizes) for a in full))
 
 
+@explained
 def squeeze(x: ExprLike, axis: int | Sequence[int] | None = None) -> Expr:
     """Remove axes of size 1 (all of them by default)."""
     node = as_expr(x)
@@ -110,10 +113,11 @@ def squeeze(x: ExprLike, axis: int | Sequence[int] | None = None) -> Expr:
     axes = ones if axis is None else normalise_axes(axis, node.ndim)
     for a in axes:
         if a not in ones:
-            raise ShapeError(f"squeeze: axis {a} has size {node.shape[a]}, not 1")
+            raise ShapeError(f"axis {a} has size {node.shape[a]}, not 1")
     return reshape(node, tuple(s for a, s in enumerate(node.shape) if a not in axes))
 
 
+@explained
 def ravel(x: ExprLike) -> Expr:
     """The elements in one axis."""
     node = as_expr(x)
@@ -149,18 +153,20 @@ TRANSPOSE = _movement(
 )
 
 
+@explained
 def transpose(x: ExprLike, axes: Sequence[int] | None = None) -> Expr:
     """Permute axes (reverse them by default), as `numpy.transpose`."""
     node = as_expr(x)
     order = range(node.ndim)[::-1] if axes is None else axes
     full = tuple(normalise_axis(a, node.ndim) for a in order)
     if sorted(full) != list(range(node.ndim)):
-        raise ShapeError(f"transpose: {tuple(order)} is not a permutation of {node.ndim} axes")
+        raise ShapeError(f"{tuple(order)} is not a permutation of {node.ndim} axes")
     if full == tuple(range(node.ndim)):
         return node
     return apply(TRANSPOSE, (node,), {"axes": full})
 
 
+@explained
 def swapaxes(x: ExprLike, a: int, b: int) -> Expr:
     """Exchange two axes."""
     node = as_expr(x)
@@ -170,6 +176,7 @@ def swapaxes(x: ExprLike, a: int, b: int) -> Expr:
     return transpose(node, order)
 
 
+@explained
 def moveaxis(x: ExprLike, source: int, destination: int) -> Expr:
     """Move one axis to another place."""
     node = as_expr(x)
@@ -196,6 +203,7 @@ BROADCAST = _movement(
 )
 
 
+@explained
 def broadcast_to(x: ExprLike, shape: ShapeLike) -> Expr:
     """Repeat along axes of size 1 and new leading axes, as `numpy.broadcast_to`."""
     node, full = as_expr(x), as_shape(shape)
@@ -278,6 +286,7 @@ def take_ranges(x: Expr, ranges: Sequence[Range]) -> Expr:
     return x if False not in whole else apply(SLICE, (x,), {"ranges": tuple(ranges)})
 
 
+@explained
 def flip(x: ExprLike, axis: int | Sequence[int] | None = None) -> Expr:
     """Reverse the order along axes (all by default)."""
     node = as_expr(x)
@@ -356,6 +365,7 @@ def pad_spread(x: Expr, widths: Sequence[tuple[Size, Size, int]], value: ExprLik
     return apply(PAD, (x, fill), {"widths": tuple(widths)})
 
 
+@explained
 def pad(
     x: ExprLike,
     pad_width: Any,
@@ -365,10 +375,10 @@ def pad(
     """Surround with a constant, as `numpy.pad` (mode "constant")."""
     node = as_expr(x)
     if mode != "constant":
-        raise ShapeError(f"pad: mode {mode!r} is not supported", hint='mode="constant"')
+        raise ShapeError(f"mode {mode!r} is not supported", hint='mode="constant"')
     widths = np.broadcast_to(np.asarray(pad_width, dtype=int), (node.ndim, 2))
     if (widths < 0).any():
-        raise ShapeError(f"pad: widths cannot be negative ({pad_width})")
+        raise ShapeError(f"widths cannot be negative ({pad_width})")
     return pad_spread(node, [(int(a), int(b), 0) for a, b in widths], constant_values)
 
 
@@ -425,35 +435,38 @@ CONCATENATE = Op(
 )
 
 
+@explained
 def concatenate(parts: Sequence[ExprLike], axis: int = 0) -> Expr:
     """Join along an existing axis; element types are promoted together."""
-    nodes = _promoted_parts(parts, "concatenate")
+    nodes = _promoted_parts(parts)
     if len(nodes) == 1:
         return nodes[0]
     return apply(CONCATENATE, nodes, {"axis": normalise_axis(axis, nodes[0].ndim)})
 
 
-def _promoted_parts(parts: Sequence[ExprLike], what: str) -> list[Expr]:
+def _promoted_parts(parts: Sequence[ExprLike]) -> list[Expr]:
     from graphc.ops.elementwise import cast
     from graphc.types import promote
 
     nodes = [as_expr(p) for p in parts]
     if not nodes:
-        raise ShapeError(f"{what}: there is nothing to join")
+        raise ShapeError("there is nothing to join")
     dtype = promote(*(n.dtype for n in nodes))
     return [cast(n, dtype) for n in nodes]
 
 
+@explained
 def stack(parts: Sequence[ExprLike], axis: int = 0) -> Expr:
     """Join equal shapes along a new axis."""
-    nodes = _promoted_parts(parts, "stack")
+    nodes = _promoted_parts(parts)
     for node in nodes:
         if not _same_shape(node.shape, nodes[0].shape):
-            raise ShapeError(f"stack: shapes {nodes[0].shape} and {node.shape} differ")
+            raise ShapeError(f"shapes {nodes[0].shape} and {node.shape} differ")
     place = normalise_axis(axis, nodes[0].ndim + 1)
     return concatenate([expand_dims(n, place) for n in nodes], place)
 
 
+@explained
 def split(x: ExprLike, sections: int | Sequence[int], axis: int = 0) -> list[Expr]:
     """Equal parts (a number), or parts that end at the given positions, as `numpy.split`."""
     node = as_expr(x)
@@ -471,7 +484,7 @@ def split(x: ExprLike, sections: int | Sequence[int], axis: int = 0) -> list[Exp
 def _equal_cuts(size: Size, count: int) -> list[Size]:
     part = size // count if count > 0 else 0
     if count <= 0 or not same_size(part * count, size):
-        raise ShapeError(f"split: size {size} does not divide into {count} equal parts")
+        raise ShapeError(f"size {size} does not divide into {count} equal parts")
     return [part * i for i in range(count + 1)]
 
 
@@ -483,6 +496,7 @@ def _between(start: Size, stop: Size, size: Size) -> Range:
     return start, stop - start, 1
 
 
+@explained
 def tile(x: ExprLike, reps: int | Sequence[int]) -> Expr:
     """Repeat whole copies along axes, as `numpy.tile`."""
     node = as_expr(x)

@@ -17,7 +17,7 @@ from graphc.expr import Attrs, Expr, ExprLike, apply, as_expr, scalar_like
 from graphc.loops.ir import Guard
 from graphc.ops import elementwise as ew
 from graphc.ops.movement import broadcast_to, reshape
-from graphc.ops.table import Op
+from graphc.ops.table import Op, explained
 from graphc.types import (
     DType,
     Shape,
@@ -463,31 +463,37 @@ def _widened(x: ExprLike) -> Expr:
     return node if node.dtype.is_float else ew.cast(node, int64)
 
 
+@explained
 def sum(x: ExprLike, axis: Axis = None, keepdims: bool = False) -> Expr:
     """Sum over axes (all by default); integers and bools sum to int64."""
     return _reduce(SUM, _widened(x), axis, keepdims)
 
 
+@explained
 def prod(x: ExprLike, axis: Axis = None, keepdims: bool = False) -> Expr:
     """Product over axes; integers and bools multiply to int64."""
     return _reduce(PROD, _widened(x), axis, keepdims)
 
 
+@explained
 def max(x: ExprLike, axis: Axis = None, keepdims: bool = False) -> Expr:
     """Largest element; NaN if there is one. Ties share the gradient equally."""
     return _reduce(MAX, x, axis, keepdims)
 
 
+@explained
 def min(x: ExprLike, axis: Axis = None, keepdims: bool = False) -> Expr:
     """Smallest element; NaN if there is one. Ties share the gradient equally."""
     return _reduce(MIN, x, axis, keepdims)
 
 
+@explained
 def any(x: ExprLike, axis: Axis = None, keepdims: bool = False) -> Expr:
     """Whether any element is non-zero."""
     return _reduce(ANY, _as_bool(x), axis, keepdims)
 
 
+@explained
 def all(x: ExprLike, axis: Axis = None, keepdims: bool = False) -> Expr:
     """Whether all elements are non-zero."""
     return _reduce(ALL, _as_bool(x), axis, keepdims)
@@ -507,11 +513,13 @@ def _arg(op: Op, x: ExprLike, axis: int | None, keepdims: bool) -> Expr:
     return _reduce(op, node, normalise_axis(axis, node.ndim), keepdims)
 
 
+@explained
 def argmax(x: ExprLike, axis: int | None = None, keepdims: bool = False) -> Expr:
     """Position (int64) of the first largest element along an axis, or of the flat tensor."""
     return _arg(ARGMAX, x, axis, keepdims)
 
 
+@explained
 def argmin(x: ExprLike, axis: int | None = None, keepdims: bool = False) -> Expr:
     """Position (int64) of the first smallest element along an axis, or of the flat tensor."""
     return _arg(ARGMIN, x, axis, keepdims)
@@ -523,16 +531,19 @@ def as_float(x: ExprLike) -> Expr:
     return node if node.dtype.is_float else ew.cast(node, float64)
 
 
+@explained
 def logsumexp(x: ExprLike, axis: Axis = None, keepdims: bool = False) -> Expr:
     """``log(sum(exp(x)))`` over axes, without overflow."""
     return _reduce(LOGSUMEXP, as_float(x), axis, keepdims)
 
 
+@explained
 def norm(x: ExprLike, axis: Axis = None, keepdims: bool = False) -> Expr:
     """Euclidean norm over axes, without overflow; its gradient at zero is zero."""
     return _reduce(NORM, as_float(x), axis, keepdims)
 
 
+@explained
 def softmax(x: ExprLike, axis: int | Sequence[int] = -1) -> Expr:
     """``exp(x) / sum(exp(x))`` along axes (the last by default), without overflow."""
     node = as_float(x)
@@ -549,6 +560,7 @@ def _scan(op: Op, x: Expr, axis: int | None, exclusive: bool, reverse: bool) -> 
     return apply(op, (node,), attrs)
 
 
+@explained
 def cumsum(
     x: ExprLike, axis: int | None = None, *, exclusive: bool = False, reverse: bool = False
 ) -> Expr:
@@ -556,6 +568,7 @@ def cumsum(
     return _scan(CUMSUM, _widened(x), axis, exclusive, reverse)
 
 
+@explained
 def cumprod(
     x: ExprLike, axis: int | None = None, *, exclusive: bool = False, reverse: bool = False
 ) -> Expr:

@@ -6,15 +6,25 @@ and a test ties both tables.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, TypeAlias
+from functools import cache, wraps
+from inspect import signature
+from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 
-from graphc.errors import DTypeError, UnsupportedOpError
-from graphc.expr import Attrs, Expr, ExprLike, apply, as_expr, constant
+from graphc.errors import DTypeError, GraphcError, UnsupportedOpError
+from graphc.expr import (
+    Attrs,
+    Expr,
+    ExprLike,
+    _user_line,
+    apply,
+    as_expr,
+    constant,
+    describe,
+)
 from graphc.loops.ir import Guard
 from graphc.types import DType, TensorType, broadcast_shapes, from_numpy
 
@@ -109,26 +119,27 @@ def promoted(op: Op, args: Sequence[ExprLike]) -> list[Expr]:
         dtypes = _promotion(op, given)
     except TypeError:
         shown = ", ".join(g.__name__ if isinstance(g, type) else str(g) for g in given)
+        operands = zip(op.roles, lifted, strict=True)
         raise DTypeError(
             f"{op.name}: not defined for {shown}",
-            where=[f"{x!r}" for x in lifted],
+            where=_where((role, x) for role, x in operands if isinstance(x, Expr)),
             hint="cast an operand with .astype",
         ) from None
-    return [_converted(a, dtype) for a, dtype in zip(lifted, dtypes, strict=True)]
+    return [_converted(op, a, dtype) for a, dtype in zip(lifted, dtypes, strict=True)]
 
 
 def _is_weak(value: ExprLike) -> bool:
     return isinstance(value, (bool, int, float)) and not isinstance(value, np.generic)
 
 
-def _converted(x: Any, dtype: DType) -> Expr:
+def _converted(op: Op, x: Any, dtype: DType) -> Expr:
     if not isinstance(x, Expr):
-        return _weak_constant(x, dtype)
+        return _weak_constant(op, x, dtype)
     if x.dtype is dtype:
         return x
-    from graphc.ops.elementwise import cast
+    from graphc.ops import elementwise
 
-    return cast(x, dtype)
+    return elementwise.cast(x, dtype)
 
 
 @cache
@@ -137,12 +148,14 @@ def _promotion(op: Op, given: tuple[Any, ...]) -> tuple[DType, ...]:
     return op.promote(*given)
 
 
-def _weak_constant(value: float | int | bool, dtype: DType) -> Expr:
+def _weak_constant(op: Op, value: float | int | bool, dtype: DType) -> Expr:
     if dtype.is_integer:
         info = np.iinfo(dtype.name)
         if not info.min <= value <= info.max:
             raise DTypeError(
-                f"{value} is out of range for {dtype}", hint="cast the other operand"
+                f"{op.name}: {value} is out of range for {dtype}",
+                where=_where([]),
+                hint="cast the other operand with .astype",
             )
     return constant(value, dtype)
 
@@ -209,3 +222,42 @@ def elementwise(
         promote=ufunc_promotion(ufunc),
         ufuncs=(ufunc,) if evaluate is None else (),
     )
+
+
+# Errors of functions ------------------------------------------------------------------------
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def explained(function: F) -> F:
+    """Let the errors of a public function say its name, its operands and the user's line."""
+
+    @wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except GraphcError as error:
+            prefix, _, rest = error.summary.partition(": ")
+            summary = rest if prefix.isidentifier() else error.summary
+            given = signature(function).bind(*args, **kwargs).arguments
+            raise error.__class__(
+                f"{function.__name__}: {summary}",
+                where=_where(pair for item in given.items() for pair in _operands(*item)),
+                hint=error.hint,
+            ) from None
+
+    return cast(F, wrapped)
+
+
+def _operands(role: str, value: Any) -> Iterable[tuple[str, Expr]]:
+    """The expressions in an argument, numbered if there are several."""
+    if isinstance(value, Expr):
+        return [(role, value)]
+    if not isinstance(value, (list, tuple)):
+        return []
+    return [(f"{role}[{i}]", x) for i, x in enumerate(value) if isinstance(x, Expr)]
+
+
+def _where(operands: Iterable[tuple[str, Expr]]) -> list[str]:
+    line = _user_line()
+    return [*describe(operands), *([f"at     {line}"] if line else [])]
