@@ -19,7 +19,9 @@ from graphc.functions.operators import power as power
 from graphc.functions.statistics import mean as mean
 from graphc.functions.statistics import std as std
 from graphc.functions.statistics import var as var
+from graphc.inspect import attach as _attach_reprs
 from graphc.inspect import draw as draw
+from graphc.inspect import formula as formula
 from graphc.inspect import show as show
 from graphc.inspect import to_latex as to_latex
 from graphc.ops.contraction import diagonal as diagonal
@@ -149,5 +151,6 @@ invert = bitwise_not = bitwise_invert
 permute_dims, concat, amax, amin = transpose, concatenate, max, min
 
 _attach()
+_attach_reprs()
 
 __version__ = "0.1.0"

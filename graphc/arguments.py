@@ -6,7 +6,7 @@ A native entry accepts arguments that are exactly right by itself; all others co
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def convert(name: str, x: Expr, value: Any) -> Array:
             where=_expected(x),
         ) from error
     expected = x.dtype.numpy
-    rule = "same_kind" if weak else "safe"
+    rule: Literal["same_kind", "safe"] = "same_kind" if weak else "safe"
     if array.dtype != expected and not np.can_cast(array.dtype, expected, rule):
         raise InputTypeError(
             f"{name}: the input {x.name!r} is {array.dtype}, expected {x.dtype}",

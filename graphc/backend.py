@@ -15,7 +15,6 @@ from graphc.expr import Expr
 from graphc.graph import Graph
 from graphc.interpret import evaluate
 from graphc.loops.ir import Guard, Program
-from graphc.types import Size
 
 Array = np.ndarray[Any, Any]
 ResultForm = Literal["single", "tuple", "list", "none"]
@@ -113,7 +112,7 @@ class _Interpreted:
     def run(self, inputs: Sequence[Array], outputs: Sequence[Array], sizes: Sequence[int]) -> None:
         graph = self.job.graph
         values: dict[Expr, Array] = dict(zip(graph.inputs, inputs, strict=True))
-        bound: dict[str, Size] = dict(zip(self.job.symbols, sizes, strict=True))
+        bound = dict(zip(self.job.symbols, sizes, strict=True))
         results = evaluate(graph.roots, values, bound)
         count = len(graph.outputs)
         for out, value in zip(outputs, results[:count], strict=True):

@@ -18,8 +18,8 @@ from graphc.backend import (
     ResultForm,
     get_backend,
 )
-from graphc.errors import CompileError, GraphError
-from graphc.expr import Expr, describe
+from graphc.errors import CompileError, GraphError, InputTypeError
+from graphc.expr import Expr, describe, uncollected
 from graphc.graph import Graph, check, graph_guards, graph_symbols
 from graphc.loops.build import build_program
 from graphc.loops.fuse import Fusion
@@ -97,11 +97,12 @@ class CompiledFunction:
 
     def _lower(self) -> Program:
         """Run the stages and write the loops; called by backends that need them."""
-        self.snapshots = run_stages(self.graph, self.options)
-        start = time.perf_counter()
-        merge = "fuse" not in self.options.skip
-        self.program, self.fusion = build_program(self.snapshots[-1].graph, merge=merge)
-        self.timings["loops"] = time.perf_counter() - start
+        with uncollected():
+            self.snapshots = run_stages(self.graph, self.options)
+            start = time.perf_counter()
+            merge = "fuse" not in self.options.skip
+            self.program, self.fusion = build_program(self.snapshots[-1].graph, merge=merge)
+            self.timings["loops"] = time.perf_counter() - start
         return self.program
 
     # calls ------------------------------------------------------------------------------------
@@ -126,7 +127,7 @@ class CompiledFunction:
         unknown = [k for k in given if k not in self._input_keys]
         missing = [k for k in self._input_keys if k not in given]
         if unknown or missing or len(args) > 1:
-            raise arguments.InputTypeError(
+            raise InputTypeError(
                 f"{self.name} takes a dict with the keys {', '.join(self._input_keys)}",
                 where=[f"missing  {k}" for k in missing] + [f"unknown  {k}" for k in unknown],
             )

@@ -8,6 +8,7 @@ stems from.
 
 from __future__ import annotations
 
+import gc
 import linecache
 import os
 import sys
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 
-from graphc.errors import DTypeError, GraphcError, ShapeError
+from graphc.errors import DTypeError, GraphcError, GraphError, ShapeError
 from graphc.types import (
     DTYPES,
     DType,
@@ -157,6 +158,19 @@ def stemming(rule: str, stem: Expr) -> Iterator[None]:
         yield
     finally:
         _building.scope, _building.source, _building.origin = outer
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Pause garbage collection while many nodes are made: they are no garbage, and looking
+    through them again and again would take time quadratic in their number."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 # Attributes ---------------------------------------------------------------------------------
@@ -418,7 +432,7 @@ class _Defaults(threading.local):
 _defaults = _Defaults()
 
 
-class default_dtype:  # noqa: N801 - used as a function
+class default_dtype:
     """Set the element type of leaves that do not say theirs; float32 at first.
 
     Holds for this thread from the call on; as a context manager, within the block only.
@@ -463,8 +477,24 @@ def constant(value: Any, dtype: DTypeLike | None = None) -> Expr:
 
 
 def as_expr(value: ExprLike) -> Expr:
-    """An Expr, or a constant made of a number or array."""
-    return value if isinstance(value, Expr) else constant(value)
+    """An Expr, or a constant made of a number or array (GraphError if it holds a NaN)."""
+    if isinstance(value, Expr):
+        return value
+    check_number(value)
+    return constant(value)
+
+
+def check_number(value: Any) -> None:
+    """Refuse a NaN that slips into an expression: it would silently spread to every result."""
+    if isinstance(value, int):
+        return
+    array = np.asarray(value)
+    if array.dtype.kind == "f" and np.isnan(array).any():
+        raise GraphError(
+            "a number in the expression is NaN",
+            where=[f"at  {line}" for line in [_user_line()] if line],
+            hint="if it is meant, say so: gr.constant(float('nan'))",
+        )
 
 
 def scalar_like(value: float | int | bool, like: Expr) -> Expr:
@@ -541,4 +571,5 @@ __all__ = [
     "stemming",
     "substitute",
     "topological",
+    "uncollected",
 ]

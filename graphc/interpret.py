@@ -9,7 +9,7 @@ import numpy as np
 
 from graphc.expr import Expr, topological
 from graphc.ops.leaves import Parameter
-from graphc.types import Dim, Size, evaluate_size
+from graphc.types import Dim, evaluate_size
 
 
 def bind_sizes(values: Mapping[Expr, np.ndarray[Any, Any]]) -> dict[str, int]:
@@ -34,7 +34,7 @@ def _concrete(value: Any, sizes: Mapping[str, int]) -> Any:
 def evaluate(
     outputs: Sequence[Expr],
     values: Mapping[Expr, Any],
-    sizes: Mapping[str, Size] | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> list[np.ndarray[Any, Any]]:
     """Arrays of the outputs, given arrays for the input leaves.
 
@@ -42,7 +42,7 @@ def evaluate(
     node, not only leaves; what it stems from is then not evaluated.
     """
     given = {node: np.asarray(v) for node, v in values.items()}
-    bound = dict(bind_sizes(given)) if sizes is None else dict(sizes)  # type: ignore[arg-type]
+    bound = bind_sizes(given) if sizes is None else sizes
     memo: dict[Expr, Any] = dict(given)
     with np.errstate(all="ignore"):
         for node in topological(outputs):

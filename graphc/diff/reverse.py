@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Literal, overload
 
 from graphc.errors import DifferentiationError, UnsupportedOpError
-from graphc.expr import Expr, constant_value, describe, scalar_like, stemming, topological
+from graphc.expr import Expr, constant_value, describe, scalar_like, stemming, topological, uncollected
 from graphc.ops.elementwise import mask_of, masked, neg
 from graphc.ops.movement import broadcast_to, sum_to
 from graphc.ops.table import Partial
@@ -152,7 +152,8 @@ def grad(
     reached = set(order)
     for target in wanted:
         _check_target(target, output, reached, unused)
-    table = accumulate([(output, scalar_like(1, output))], wanted)
+    with uncollected():
+        table = accumulate([(output, scalar_like(1, output))], wanted)
     found = [_gradient(table, target) for target in wanted]
     return found[0] if isinstance(targets, Expr) else found
 

@@ -88,7 +88,7 @@ def copy_kernel(source: Buffer, target: Buffer, name: str, label: str) -> LoopKe
     """Copy a whole buffer."""
     size = product(target.shape)
     index = Index((("i0", 1),))
-    body = [Load("v", source, index), Store(target, index, "v")]
+    body: list[Statement] = [Load("v", source, index), Store(target, index, "v")]
     return LoopKernel(name, _nest((size,), body), label, 0, size * (2 * target.dtype.itemsize))
 
 
@@ -152,7 +152,8 @@ def _contraction(
 
 
 def _concatenate(node: Expr, fusion: Fusion, buffer_of: BufferOf, name: str) -> list[Kernel]:
-    axis, start = node.attrs["axis"], 0
+    axis = node.attrs["axis"]
+    start: Size = 0
     out = buffer_of(node)
     strides = contiguous(node.shape)
     full: list[Size] = [1] * node.ndim
@@ -160,9 +161,10 @@ def _concatenate(node: Expr, fusion: Fusion, buffer_of: BufferOf, name: str) -> 
         full[a - 1] = full[a] * node.shape[a]
     kernels: list[Kernel] = []
     for number, x in enumerate(node.args):
-        target = _flat(_vars(x.shape), _steps(x.shape, strides), start * full[axis])  # type: ignore[operator]
-        kernels.append(_copy_into(x, fusion, buffer_of, out, target, f"{name}_{number}", "concatenate"))
-        start = start + x.shape[axis]  # type: ignore[assignment]
+        target = _flat(_vars(x.shape), _steps(x.shape, strides), start * full[axis])
+        title = f"{name}_{number}"
+        kernels.append(_copy_into(x, fusion, buffer_of, out, target, title, "concatenate"))
+        start = start + x.shape[axis]
     return kernels
 
 

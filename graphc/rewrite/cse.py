@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, overload
 
-from graphc.expr import Expr, rebuild, topological
+from graphc.expr import Expr, rebuild, topological, uncollected
 
 Key = tuple[Any, ...]
 
@@ -34,8 +34,9 @@ def merge(roots: Sequence[Expr]) -> list[Expr]:
     """The roots with equal nodes merged, in one walk."""
     interner = Interner()
     memo: dict[Expr, Expr] = {}
-    for node in topological(roots):
-        memo[node] = interner.intern(rebuild(node, [memo[a] for a in node.args]))
+    with uncollected():
+        for node in topological(roots):
+            memo[node] = interner.intern(rebuild(node, [memo[a] for a in node.args]))
     return [memo[r] for r in roots]
 
 
