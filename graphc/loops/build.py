@@ -64,7 +64,7 @@ class _Builder:
         unit = self.unit_of(value)
         if not isinstance(unit, Group) or unit.row is not None or values.count(value) > 1:
             return False
-        if any(value in n.args for n in self.graph.nodes()):
+        if any(value in n.args and n not in unit.axes for n in self.graph.nodes()):
             return False
         return self.reads_in_step(unit, parameter) and self.last_reader(unit, parameter)
 
