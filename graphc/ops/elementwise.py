@@ -227,7 +227,7 @@ nextafter = elementwise("nextafter", np.nextafter, lambda out, x, y: (1, None))
 neg = elementwise("neg", np.negative, lambda out, x: (-1,), facts=["involution", "linear"])
 positive = elementwise("positive", np.positive, lambda out, x: (1,), facts=["linear"])
 abs = elementwise("abs", np.absolute, lambda out, x: (sign(x),), facts=["idempotent"])
-sign = elementwise("sign", np.sign, _zero, facts=["idempotent"])
+sign: Op = elementwise("sign", np.sign, _zero, facts=["idempotent"])
 square = elementwise("square", np.square, lambda out, x: (2 * x,))
 sqrt = elementwise("sqrt", np.sqrt, lambda out, x: (0.5 / out,), domain=(_POSITIVE,), cost=5)
 reciprocal = elementwise(
@@ -240,10 +240,17 @@ round = elementwise(
     "round", np.rint, _zero, facts=["idempotent"], doc="Nearest integer, halves to even."
 )
 
+
+def _fma_type(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
+    if not types[0].dtype.is_float:
+        raise DTypeError(f"not defined for {types[0].dtype}")
+    return elementwise_type(types[0].dtype, tuple(types))
+
+
 FMA = Op(
     "fma",
     "elementwise",
-    lambda types, attrs: elementwise_type(types[0].dtype, tuple(types)),
+    _fma_type,
     lambda x, y, z: x * y + z,
     partials=lambda out, x, y, z: (y, x, 1),
     roles=("left", "right", "addend"),
@@ -268,7 +275,7 @@ log10 = elementwise(
     "log10", np.log10, lambda out, x: (1 / (x * math.log(10)),), domain=(_POSITIVE,), cost=12
 )
 sin = elementwise("sin", np.sin, lambda out, x: (cos(x),), cost=12)
-cos = elementwise("cos", np.cos, lambda out, x: (-sin(x),), cost=12)
+cos: Op = elementwise("cos", np.cos, lambda out, x: (-sin(x),), cost=12)
 tan = elementwise(
     "tan", np.tan, lambda out, x: (1 + square(out),), domain=((-1.4, 1.4),), cost=20
 )
@@ -280,7 +287,7 @@ acos = elementwise(
 )
 atan = elementwise("atan", np.arctan, lambda out, x: (1 / (1 + square(x)),), cost=15)
 sinh = elementwise("sinh", np.sinh, lambda out, x: (cosh(x),), cost=15)
-cosh = elementwise("cosh", np.cosh, lambda out, x: (sinh(x),), cost=15)
+cosh: Op = elementwise("cosh", np.cosh, lambda out, x: (sinh(x),), cost=15)
 tanh = elementwise("tanh", np.tanh, lambda out, x: (1 - square(out),), cost=14)
 asinh = elementwise("asinh", np.arcsinh, lambda out, x: (1 / hypot(x, 1),), cost=20)
 acosh = elementwise(
@@ -313,8 +320,8 @@ def _sigmoid(x: Any) -> Any:
     return np.where(np.signbit(x), decay, 1.0) / (1.0 + decay)
 
 
-_erf = np.frompyfunc(math.erf, 1, 1)
-_erfc = np.frompyfunc(math.erfc, 1, 1)
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+_erfc = np.vectorize(math.erfc, otypes=[np.float64])
 
 sigmoid = elementwise(
     "sigmoid",
@@ -336,7 +343,7 @@ erf = elementwise(
     "erf",
     np.exp,
     lambda out, x: (2 / math.sqrt(math.pi) * exp(-square(x)),),
-    evaluate=_through_float64(lambda x: _erf(x).astype(np.float64) if np.ndim(x) else _erf(x)),
+    evaluate=_through_float64(_erf),
     cost=20,
     doc="Error function ``2/sqrt(pi) * integral of exp(-t^2) from 0 to x``.",
 )
@@ -344,9 +351,7 @@ erfc = elementwise(
     "erfc",
     np.exp,
     lambda out, x: (-2 / math.sqrt(math.pi) * exp(-square(x)),),
-    evaluate=_through_float64(
-        lambda x: _erfc(x).astype(np.float64) if np.ndim(x) else _erfc(x)
-    ),
+    evaluate=_through_float64(_erfc),
     cost=25,
     doc="Complementary error function ``1 - erf(x)``, accurate for large ``x``.",
 )

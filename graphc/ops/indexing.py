@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import DTypeError, ShapeError
-from graphc.expr import Attrs, Expr, ExprLike, apply, as_expr, scalar_like
+from graphc.expr import Attrs, Expr, ExprLike, apply, as_expr, constant, scalar_like
 from graphc.ops import elementwise as ew
 from graphc.ops.leaves import iota
 from graphc.ops.movement import (
@@ -88,7 +88,7 @@ SIZE = Op(
     doc="A symbolic size as a number.",
 )
 
-GATHER = Op(
+GATHER: Op = Op(
     "gather",
     "indexing",
     _gather_type,
@@ -124,7 +124,7 @@ def _evaluate_scatter(updates: Any, index: Any, axis: int, size: Any) -> Any:
     return out
 
 
-SCATTER_ADD = Op(
+SCATTER_ADD: Op = Op(
     "scatter_add",
     "indexing",
     _scatter_type,
@@ -176,10 +176,11 @@ def take_along_axis(x: ExprLike, index: ExprLike, axis: int = -1) -> Expr:
         broadcast_shapes((s,), (t,))[0] if a != place else 1
         for a, (s, t) in enumerate(zip(node.shape, i.shape, strict=True))
     ]
-    full = lambda n: tuple(n.shape[a] if a == place else s for a, s in enumerate(rest))  # noqa: E731
-    return apply(
-        GATHER, (broadcast_to(node, full(node)), broadcast_to(i, full(i))), {"axis": place}
-    )
+    spread = [
+        broadcast_to(e, tuple(e.shape[a] if a == place else s for a, s in enumerate(rest)))
+        for e in (node, i)
+    ]
+    return apply(GATHER, spread, {"axis": place})
 
 
 @explained
@@ -214,23 +215,21 @@ def arange(
     """Evenly spaced values, as `numpy.arange`; sizes may be symbolic where the step is 1."""
     if stop is None:
         start, stop = 0, start
-    numbers = [v for v in (start, stop, step) if isinstance(v, (int, float))]
-    if len(numbers) == 3:
-        array = np.arange(start, stop, step, None)  # type: ignore[arg-type]
-        kind = dtype if dtype is not None else (int64 if array.dtype.kind == "i" else None)
-        n = len(array)
-        whole = all(isinstance(v, int) for v in numbers)
-        if not whole:
-            from graphc.expr import constant
-
-            return constant(array, kind)
-        ramp = iota((n,), 0, kind or int64)
-        return ramp * step + start if (start, step) != (0, 1) else ramp  # type: ignore[operator]
+    if isinstance(start, (int, float)) and isinstance(stop, (int, float)):
+        return _number_ramp(start, stop, step, dtype)
     if step != 1 or isinstance(start, float) or isinstance(stop, float):
         raise ShapeError("with symbolic sizes the step is 1 and the ends are sizes")
     low, high = as_size(start), as_size(stop)
     ramp = iota((high - low,), 0, dtype or int64)
     return ramp if same_size(low, 0) else ramp + size_value(low, ramp)
+
+
+def _number_ramp(start: float, stop: float, step: float, dtype: DTypeLike | None) -> Expr:
+    array = np.arange(start, stop, step)
+    if array.dtype.kind == "f":
+        return constant(array, dtype)
+    ramp = iota((len(array),), 0, dtype or int64)
+    return ramp if (start, step) == (0, 1) else ramp * step + start
 
 
 # x[key] -------------------------------------------------------------------------------------

@@ -114,7 +114,8 @@ def _aligned_copy(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """A C-contiguous copy whose data starts at a multiple of 64 bytes."""
     memory = np.empty(value.nbytes + 64, np.uint8)
     start = -memory.ctypes.data % 64
-    copy = memory[start : start + value.nbytes].view(value.dtype).reshape(value.shape)
+    copy: np.ndarray[Any, Any] = memory[start : start + value.nbytes].view(value.dtype)
+    copy = copy.reshape(value.shape)
     copy[...] = value
     return copy
 
@@ -153,7 +154,7 @@ class Parameter(Expr):
     def __setattr__(self, key: str, value: Any) -> None:
         if key != "value":
             super().__setattr__(key, value)
-        Parameter.value.__set__(self, value)
+        object.__setattr__(self, key, value)
 
 
 def parameter(

@@ -98,7 +98,7 @@ def _resolve(x: Expr, shape: ShapeLike) -> Shape:
 def expand_dims(x: ExprLike, axis: int | Sequence[int]) -> Expr:
     """Insert axes of size 1 at the given places of the result."""
     node = as_expr(x)
-    count = 1 if hasattr(axis, "__index__") else len(tuple(axis))  # type: ignore[arg-type]
+    count = 1 if hasattr(axis, "__index__") else len(tuple(axis))
     axes = normalise_axes(axis, node.ndim + count)
     sizes = iter(node.shape)
     full = range(node.ndim + count)
@@ -403,13 +403,14 @@ def _concatenate_type(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
 
 
 def _concatenate_vjp(ct: Expr, out: Expr, *args: Expr) -> tuple[Expr, ...]:
-    axis, start = out.attrs["axis"], 0
+    axis = out.attrs["axis"]
+    start: Size = 0
     pieces = []
     for x in args:
         ranges: list[Range] = [(0, s, 1) for s in x.shape]
         ranges[axis] = (start, x.shape[axis], 1)
         pieces.append(take_ranges(ct, ranges))
-        start = start + x.shape[axis]  # type: ignore[assignment]
+        start = start + x.shape[axis]
     return tuple(pieces)
 
 
@@ -500,7 +501,7 @@ def _between(start: Size, stop: Size, size: Size) -> Range:
 def tile(x: ExprLike, reps: int | Sequence[int]) -> Expr:
     """Repeat whole copies along axes, as `numpy.tile`."""
     node = as_expr(x)
-    counts = (reps,) if hasattr(reps, "__index__") else tuple(reps)  # type: ignore[arg-type]
+    counts = (reps,) if isinstance(reps, int) else tuple(reps)
     rank = len(counts) if len(counts) > node.ndim else node.ndim
     counts = (1,) * (rank - len(counts)) + tuple(counts)
     shape = (1,) * (rank - node.ndim) + node.shape

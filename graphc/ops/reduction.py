@@ -17,7 +17,7 @@ from graphc.expr import Attrs, Expr, ExprLike, apply, as_expr, scalar_like
 from graphc.loops.ir import Guard
 from graphc.ops import elementwise as ew
 from graphc.ops.movement import broadcast_to, reshape
-from graphc.ops.table import Op, explained
+from graphc.ops.table import Infer, Op, explained
 from graphc.types import (
     DType,
     Shape,
@@ -46,7 +46,7 @@ def restore(x: Expr, out: Expr, like: Expr) -> Expr:
     return broadcast_to(kept, like.shape)
 
 
-def _type(result: DType | None) -> Any:
+def _type(result: DType | None) -> Infer:
     def infer(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
         shape = reduced_shape(types[0].shape, attrs["axes"], attrs["keepdims"])
         return TensorType(result or types[0].dtype, shape)
@@ -54,7 +54,7 @@ def _type(result: DType | None) -> Any:
     return infer
 
 
-def _nonempty(result: DType | None) -> Any:
+def _nonempty(result: DType | None) -> Infer:
     plain = _type(result)
 
     def infer(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
@@ -234,7 +234,7 @@ def _float_type(types: Sequence[TensorType]) -> TensorType:
 
 def _lse_type(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
     _float_type(types)
-    return _type(None)(types, attrs)  # type: ignore[no-any-return]
+    return _type(None)(types, attrs)
 
 
 def _evaluate_lse(x: Any, axes: Any, keepdims: bool) -> Any:
@@ -355,7 +355,7 @@ def _reversed(attrs: Attrs) -> dict[str, Any]:
     return {**attrs, "reverse": not attrs["reverse"]}
 
 
-CUMSUM = Op(
+CUMSUM: Op = Op(
     "cumsum",
     "reduction",
     lambda types, attrs: types[0],

@@ -22,6 +22,7 @@ from graphc.expr import (
     _user_line,
     apply,
     as_expr,
+    check_number,
     constant,
     describe,
 )
@@ -149,6 +150,7 @@ def _promotion(op: Op, given: tuple[Any, ...]) -> tuple[DType, ...]:
 
 
 def _weak_constant(op: Op, value: float | int | bool, dtype: DType) -> Expr:
+    check_number(value)
     if dtype.is_integer:
         info = np.iinfo(dtype.name)
         if not info.min <= value <= info.max:
