@@ -6,6 +6,7 @@ and compile forward, backward and update together to native code.
 
 from graphc import errors as errors
 from graphc import nn as nn
+from graphc import testing as testing
 from graphc.compiler import CompiledFunction as CompiledFunction
 from graphc.compiler import compile as compile
 from graphc.diff.reverse import grad as grad
