@@ -3,6 +3,7 @@
 # The order of these modules is the order in which rules are tried.
 from graphc.rewrite import fold as fold  # isort: skip
 from graphc.rewrite import stability as stability  # isort: skip
+from graphc.rewrite import products as products  # isort: skip
 from graphc.rewrite import movement as movement  # isort: skip
 from graphc.rewrite import selection as selection  # isort: skip
 from graphc.rewrite import algebra as algebra  # isort: skip

@@ -394,8 +394,6 @@ EXAMPLES: dict[str, list[Example]] = {
     "exp-of-minus-softplus": [lambda v: gr.exp(-ew.softplus(v.x))],
     "exp-minus-one": [lambda v: gr.exp(v.x) - 1],
     "one-minus-exp": [lambda v: 1 - gr.exp(v.x)],
-    "one-minus-sigmoid": [lambda v: 1 - gr.sigmoid(v.x)],
-    "sigmoid-minus-one": [lambda v: gr.sigmoid(v.x) - 1],
     "softmax-of-shifted": [
         lambda v: gr.softmax(v.m - gr.max(v.m, 1, keepdims=True), 1),
         lambda v: gr.softmax(v.s + v.m, 0),
@@ -410,6 +408,9 @@ EXAMPLES: dict[str, list[Example]] = {
         lambda v: gr.exp(v.x) * v.y / (1 + gr.exp(v.x)),
         lambda v: gr.exp(-v.x) * (v.y * gr.sigmoid(v.x)),
         lambda v: gr.exp(-v.x) * gr.square(gr.sigmoid(v.x)),
+        lambda v: v.y * gr.sigmoid(v.x) * gr.sigmoid(-v.x),
+        lambda v: v.y / (1 - gr.sigmoid(v.x)) * ((gr.sigmoid(v.x) - 1) * v.z),
+        lambda v: gr.exp(-2.0 * v.x) * gr.sigmoid(2.0 * v.x),
         lambda v: gr.exp(v.x) / (gr.exp(v.x) + gr.exp(v.y)),
         lambda v: v.y / gr.sigmoid(v.x) * gr.sigmoid(v.x),
         lambda v: (1 + gr.exp(v.x)) * gr.sigmoid(-v.x) * v.y,
@@ -429,7 +430,6 @@ EXAMPLES: dict[str, list[Example]] = {
         lambda v: (v.y - 1) * gr.sigmoid(v.x) + v.y * gr.sigmoid(-v.x)
     ],
     # expand
-    "sigmoid-derivative": [lambda v: gr.sigmoid(v.x) * gr.sigmoid(-v.x)],
     "softmax-by-reciprocal": [lambda v: gr.softmax(v.m, 1), lambda v: gr.softmax(v.m[:0], 0)],
     "softmax-by-division": [lambda v: gr.softmax(v.m, (0, 1))],
     "logsumexp-shifted": [

@@ -51,7 +51,7 @@ def labels_loss(z: Expr) -> Expr:
     return -gr.mean(gr.take_along_axis(log_softmax(z), gr.expand_dims(K, 1), 1))
 
 
-# Softmax and cross-entropy ---------------------------------------------------------------------
+# Softmax and cross-entropy --------------------------------------------------------------------
 
 LABEL = "where(less(k, 0), k + 10, k)"
 HIT = f"cast(equal(iota(i64[n, 10]), reshape({LABEL}; i64[n, 1])); float32)"
@@ -95,7 +95,7 @@ def test_softmax_by_hand() -> None:
     assert text(gr.grad(gr.sum(gr.log(gr.sum(gr.exp(Z), 1))), Z)) == "softmax(z; axes=1)"
 
 
-# Binary cross-entropy --------------------------------------------------------------------------
+# Binary cross-entropy -------------------------------------------------------------------------
 
 SIGMOIDS: dict[str, Callable[[Expr], Expr]] = {
     "sigmoid": gr.sigmoid,

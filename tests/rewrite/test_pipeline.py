@@ -12,13 +12,16 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import graphc as gr
+from graphc.errors import ShapeError
 from graphc.expr import Expr, topological
+from graphc.functions import activations, losses
 from graphc.graph import Graph
 from graphc.interpret import evaluate
 from graphc.ops import elementwise as ew
 from graphc.pipeline import GRAPH_STAGES, Options, Snapshot, run_stages
 from graphc.rewrite import RULES
 from graphc.rewrite.engine import Rewriting, allowed
+from graphc.types import broadcast_shapes
 from rewrite.test_rules import SPECIALS, assert_same_bits
 
 OPTIONAL = [s.name for s in GRAPH_STAGES if s.optional]
@@ -73,9 +76,10 @@ SMOOTH = [
 
 def fits(x: Expr, y: Expr) -> bool:
     try:
-        return np.broadcast_shapes(x.shape, y.shape) is not None  # type: ignore[arg-type]
-    except ValueError:
+        broadcast_shapes(x.shape, y.shape)
+    except ShapeError:
         return False
+    return True
 
 
 def build(leaves: list[Expr], steps: list[tuple[int, int, int]], table: Any) -> list[Expr]:
@@ -93,23 +97,33 @@ QUICK = settings(
 )
 
 
-def leaves(dtype: str) -> list[Expr]:
-    shapes = {"a": (3, 4), "b": (3, 4), "r": (1, 4), "v": (4,), "s": ()}
+def leaves(dtype: str, rows: int | str = 3) -> list[Expr]:
+    shapes = {"a": (rows, 4), "b": (rows, 4), "r": (1, 4), "v": (4,), "s": ()}
     return [gr.tensor(name, shape, dtype) for name, shape in shapes.items()]
 
 
 @QUICK
-@given(steps=STEPS, skip=SKIP, seed=st.integers(0, 99), with_gradient=st.booleans())
+@given(
+    steps=STEPS,
+    skip=SKIP,
+    seed=st.integers(0, 99),
+    with_gradient=st.booleans(),
+    rows=st.sampled_from([3, "n"]),
+)
 def test_values_are_kept(
-    steps: list[tuple[int, int, int]], skip: frozenset[str], seed: int, with_gradient: bool
+    steps: list[tuple[int, int, int]],
+    skip: frozenset[str],
+    seed: int,
+    with_gradient: bool,
+    rows: int | str,
 ) -> None:
-    inputs = leaves("float64")
+    inputs = leaves("float64", rows)
     outputs = build(inputs, steps, SMOOTH)
     if with_gradient:
         total = gr.sum(gr.tanh(outputs[-1]))
         outputs += gr.grad(total, inputs, unused="zero")
     rng = np.random.default_rng(seed)
-    values = {x: rng.normal(size=x.shape) for x in inputs}
+    values = {x: rng.normal(size=[3 if s == rows else s for s in x.shape]) for x in inputs}
     everything = evaluate(topological(outputs), values)
     largest = max(
         [1.0, *(np.abs(v).max() for v in everything if v.size and v.dtype.kind == "f")]
@@ -178,6 +192,42 @@ def test_only_operations_of_loops_are_left(steps: list[tuple[int, int, int]]) ->
             left, right = (set(t) for t in node.attrs["subscripts"].split("->")[0].split(","))
             assert left != right
             assert (left | right) - set(node.attrs["subscripts"].split("->")[1])
+
+
+#: Where a rewrite could turn a careful zero or limit into NaN.
+POINTS = [0.0, 1.0, 0.5, 3.0, 6.0, 1e-3, 1e-20, 1e-42, 20.0, 88.0, 89.0, 104.0, 1e4, 1e20, 1e37]
+POINTS += [-p for p in POINTS] + [np.inf, -np.inf, np.nan]
+ACTIVATIONS = (
+    "relu leaky_relu relu6 hard_tanh hard_sigmoid hard_swish sigmoid log_sigmoid softplus"
+    " softsign elu selu gelu silu mish sinc absolute_rectifier softmax log_softmax"
+).split()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_keep_values_and_derivatives(name: str, dtype: str) -> None:
+    x = gr.vector("x", len(POINTS), dtype)
+    y = getattr(activations, name)(x)
+    outputs = [y, gr.grad(gr.sum(y), x)]
+    values = {x: np.array(POINTS, dtype)}
+    tolerance = 4e-6 if dtype == "float32" else 1e-13
+    expected = evaluate(outputs, values)
+    for snapshot in stages(outputs):
+        for one, two in zip(expected, evaluate(snapshot.graph.roots, values), strict=True):
+            np.testing.assert_allclose(two, one, rtol=tolerance, atol=tolerance * 1e-2)
+
+
+@pytest.mark.parametrize("target", [0.0, 0.25, 1.0])
+def test_binary_cross_entropy_of_probabilities(target: float) -> None:
+    """s * (1 - s) / (1 - s), the divisor inside a select: both differences must round alike."""
+    z = gr.vector("z", 9)
+    loss = losses.binary_cross_entropy(gr.sigmoid(z), target, reduction="sum")
+    gradient = gr.grad(loss, z)
+    (after,) = stages([gradient])[-1].graph.roots
+    values = {z: np.linspace(-12, 12, 9, dtype="float32")}
+    (found,) = evaluate([after], values)
+    wide = values[z].astype("float64")
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-wide)) - target, rtol=1e-5, atol=1e-7)
 
 
 # Bookkeeping ----------------------------------------------------------------------------------
