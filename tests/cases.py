@@ -10,7 +10,7 @@ interpreter and every backend run the same table:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,12 +40,18 @@ class Case:
     def __str__(self) -> str:
         return self.id
 
-    def graph(self) -> tuple[list[gr.Expr], gr.Expr]:
+    def graph(self, prefix: str = "x") -> tuple[list[gr.Expr], gr.Expr]:
         """Leaves of the arrays' types, and the result."""
         leaves = [
-            gr.tensor(f"x{i}", a.shape, from_numpy(a.dtype)) for i, a in enumerate(self.arrays)
+            gr.tensor(f"{prefix}{i}", a.shape, from_numpy(a.dtype))
+            for i, a in enumerate(self.arrays)
         ]
         return leaves, self.build(*leaves)
+
+    def cast(self, dtype: str) -> Case:
+        """The same case with operands of another float type."""
+        arrays = tuple(a.astype(dtype) if a.dtype.kind == "f" else a for a in self.arrays)
+        return replace(self, id=f"{self.id}-{dtype}", arrays=arrays)
 
     def expected(self) -> np.ndarray:
         """NumPy's value; element types that graphc has not are widened."""
@@ -77,7 +83,8 @@ def _of_table(name: str) -> list[Case]:
     ]
 
 
-OPERATIONS = [case for name in OPS for case in _of_table(name)]
+BY_OPERATION = {name: _of_table(name) for name in OPS}
+OPERATIONS = [case for found in BY_OPERATION.values() for case in found]
 
 
 # Functions of NumPy's names -----------------------------------------------------------------
