@@ -349,13 +349,15 @@ def _trace(
 
 
 def _weighed_sum(
-    outputs: Sequence[Expr], values: Mapping[Expr, Array], rng: np.random.Generator
+    outputs: Sequence[Expr], values: dict[Expr, Array], rng: np.random.Generator
 ) -> Expr:
-    """Sum of all elements of all outputs, each times a random weight."""
+    """Sum of all elements of all outputs, each times a random weight (a new leaf)."""
     terms = []
     for output, value in zip(outputs, evaluate(outputs, values), strict=True):
-        weights = rng.uniform(0.5, 1.5, value.shape) * rng.choice([-1.0, 1.0], value.shape)
-        terms.append(sum_over(mul(output, weights)))
+        weight = tensor("weight", output.shape, output.dtype)
+        drawn = rng.uniform(0.5, 1.5, value.shape) * rng.choice([-1.0, 1.0], value.shape)
+        values[weight] = drawn.astype(value.dtype)
+        terms.append(sum_over(mul(output, weight)))
     total = terms[0]
     for term in terms[1:]:
         total = total + term
