@@ -6,8 +6,10 @@ Most of these are exact by nature: elements are copied, never computed with.
 from __future__ import annotations
 
 from graphc.expr import Expr, apply
+from graphc.ops import elementwise as ew
 from graphc.ops.movement import (
     BROADCAST,
+    RESHAPE,
     broadcast_to,
     concatenate,
     reshape,
@@ -221,10 +223,61 @@ def elementwise_of_movements(node: Expr, *args: Expr) -> Expr | None:
     if not full or full[0].op.name not in ("transpose", "reshape"):
         return None
     move = full[0]
+    if node.op is ew.neg or (move.op is RESHAPE and _is_scaled(node)):
+        return None
     if any(not _same_movement(a, move) for a in full):
         return None
     inner = [a if is_scalar(a) else a.args[0] for a in args]
     return apply(move.op, (apply(node.op, inner, node.attrs),), move.attrs)
+
+
+def _is_scaled(x: Expr) -> bool:
+    """Whether a node is a product or quotient of a tensor and a scalar."""
+    return x.op in (ew.mul, ew.div) and sum(map(is_scalar, x.args)) == 1
+
+
+@rule("reshape transpose slice", EXACT, of="neg")
+def movement_of_neg(node: Expr, x: Expr) -> Expr:
+    """move(-x) -> -move(x): signs are outermost."""
+    return -apply(node.op, x.args, node.attrs)
+
+
+@rule("reshape", EXACT, of="mul div")
+def reshape_of_scaled(node: Expr, x: Expr) -> Expr | None:
+    """reshape(c * x) -> c * reshape(x), c of rank 0: scalars are outermost."""
+    if is_scalar(node) or not _is_scaled(x):
+        return None
+    return x.op(*(a if is_scalar(a) else reshape(a, node.shape) for a in x.args))
+
+
+_REDUCTIONS = ("sum", "prod", "max", "min", "any", "all", "logsumexp", "norm")
+
+
+@rule("", EXACT, has=" ".join(("reshape", *_REDUCTIONS)))
+def implicit_leading_ones(node: Expr, *args: Expr) -> Expr | None:
+    """f(x, y) -> f(x, z), where y is z with leading axes of size 1: broadcasting adds them."""
+    if node.op.family != "elementwise" or len(args) < 2:
+        return None
+    bare = [_without_leading_ones(a) for a in args]
+    if all(a is b for a, b in zip(args, bare, strict=True)):
+        return None
+    if max(b.ndim for b in bare) < node.ndim:
+        return None
+    return apply(node.op, bare, node.attrs)
+
+
+def _without_leading_ones(x: Expr) -> Expr:
+    """The operand of a reshape that adds leading axes of 1; a reduction without them."""
+    if x.op is RESHAPE:
+        inner = x.args[0]
+        added = inner.ndim < x.ndim and same_shape(aligned(inner.shape, x.ndim), x.shape)
+        return inner if added else x
+    if x.op.name not in _REDUCTIONS or not x.attrs["keepdims"]:
+        return x
+    axes = x.attrs["axes"]
+    if axes != tuple(range(len(axes))):
+        return x
+    return apply(x.op, x.args, {"axes": axes, "keepdims": False})
 
 
 def _same_movement(x: Expr, move: Expr) -> bool:

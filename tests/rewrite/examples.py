@@ -305,7 +305,18 @@ EXAMPLES: dict[str, list[Example]] = {
     "elementwise-of-movements": [
         lambda v: gr.sqrt(v.m.T),
         lambda v: v.m.T * v.n.T,
-        lambda v: v.m.reshape(12) * v.s,
+        lambda v: v.m.reshape(12) + v.s,
+        lambda v: v.m.T * v.s,
+    ],
+    "movement-of-neg": [lambda v: (-v.m).T, lambda v: (-v.m).reshape(12), lambda v: (-v.m)[1:]],
+    "reshape-of-scaled": [
+        lambda v: (v.m * v.s).reshape(12),
+        lambda v: (2.0 / v.m).reshape(2, 6),
+    ],
+    "implicit-leading-ones": [
+        lambda v: v.m - gr.max(v.n, 0, keepdims=True),
+        lambda v: v.m[0].reshape(1, 4) + v.n,
+        lambda v: gr.where(v.c[:4].reshape(1, 4), v.m, gr.min(v.n, (0, 1), keepdims=True)),
     ],
     "reshape-of-moved-ones": [lambda v: v.u.T.reshape(2, 2), lambda v: v.u.T.reshape(4)],
     "transpose-of-ones": [lambda v: v.u.T],
