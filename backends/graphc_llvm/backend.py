@@ -89,7 +89,7 @@ class _Native:
 def _module_text(job: Job, program: Program, target: Target) -> str:
     """The program's module with its Python entry added."""
     module = Module(target)
-    lowered = lower_program(program, job.name, target, math="strict")
+    lowered = lower_program(program, job.name, target, flush=job.math == "fast")
     emit_entry(module, job.name, _signature(job, program))
     return merge_text(lowered, module)
 

@@ -58,6 +58,9 @@ out:
 define void @gc_no_poll(ptr %rt, i32 %on) {
   ret void
 }
+define i32 @gc_poll(ptr %rt) {
+  ret i32 0
+}
 """
 
 #: Runs nothing and reports an interruption, unless it may not be interrupted.
@@ -116,11 +119,12 @@ class Loaded:
         self,
         program: Program,
         target: Target,
-        math: str = "default",
         runtime: str = SCATTERED,
+        *,
+        flush: bool = False,
     ) -> None:
         self.program = program
-        self.text = lower_program(program, "f", target, math=math)
+        self.text = lower_program(program, "f", target, flush=flush)
         module = llvm.parse_assembly(self.text)
         module.verify()
         module.link_in(llvm.parse_assembly(f'target triple = "{target.triple}"\n{runtime}'))

@@ -17,7 +17,7 @@ LEVELS = ("native", "avx2", "sse2")
 @pytest.mark.parametrize("seed", range(24))
 def test_random_program(seed: int) -> None:
     p = Generator(seed).program()
-    code = Loaded(p, host(LEVELS[seed % 3]), "strict")
+    code = Loaded(p, host(LEVELS[seed % 3]))
     rng = np.random.default_rng(seed)
     for n in (0, 1, 5, 34):
         arrays = {

@@ -54,18 +54,18 @@ class Reduction:
         return (value, Lane("int64", width).llvm) if self.keeps_position else (value,)
 
 
-def combine(code: Code, r: Reduction, width: int, old: Pair, new: Pair, flags: str) -> Pair:
+def combine(code: Code, r: Reduction, width: int, old: Pair, new: Pair) -> Pair:
     """A later value or partial result combined into an earlier one; the earlier wins ties."""
     lane = Lane(r.dtype, width)
     if not r.keeps_position:
-        return _combine_values(code, r, lane, old[0], new[0], flags), ""
+        return _combine_values(code, r, lane, old[0], new[0]), ""
     return _choose(code, r, width, _beats(code, r, lane, new[0], old[0]), old, new)
 
 
-def merge(code: Code, r: Reduction, width: int, a: Pair, b: Pair, flags: str) -> Pair:
+def merge(code: Code, r: Reduction, width: int, a: Pair, b: Pair) -> Pair:
     """Two partial results over interleaved iterations; the lower position wins ties."""
     if not r.keeps_position:
-        return combine(code, r, width, a, b, flags)
+        return combine(code, r, width, a, b)
     lane, bit = Lane(r.dtype, width), Lane("bool", width).llvm
     after = _beats(code, r, lane, b[0], a[0])
     before = _beats(code, r, lane, a[0], b[0])
@@ -101,7 +101,7 @@ _BOOLEAN = {"sum": "or", "any": "or", "max": "or", "prod": "and", "all": "and", 
 
 
 def _combine_values(
-    code: Code, r: Reduction, lane: Lane, old: Value, new: Value, flags: str
+    code: Code, r: Reduction, lane: Lane, old: Value, new: Value
 ) -> Value:
     t = lane.llvm
     if lane.dtype == "bool":
@@ -111,7 +111,7 @@ def _combine_values(
     if r.kind in ("sum", "prod"):
         opcode = "add" if r.kind == "sum" else "mul"
         return code.op(
-            f"f{opcode}{flags} {t} {old}, {new}"
+            f"f{opcode} {t} {old}, {new}"
             if lane.is_float
             else f"{opcode} {t} {old}, {new}"
         )
@@ -168,12 +168,11 @@ class State:
         values: Sequence[Value],
         positions: Sequence[Value],
         span: Span,
-        flags: str,
     ) -> State:
         """With one more value in every active lane."""
         parts = []
         for old, new in zip(self.parts, zip(values, positions, strict=True), strict=True):
-            pair = combine(code, self.reduction, self.width, old, new, flags)
+            pair = combine(code, self.reduction, self.width, old, new)
             parts.append(self._where_active(code, span, pair, old))
         return State(self.reduction, self.width, tuple(parts))
 
@@ -187,21 +186,21 @@ class State:
         ]
         return kept[0], kept[1] if len(kept) > 1 else ""
 
-    def joined(self, code: Code, flags: str) -> State:
+    def joined(self, code: Code) -> State:
         """All parts combined into one, pairwise."""
         parts = list(self.parts)
         while len(parts) > 1:
             half = (len(parts) + 1) // 2
             low, high = parts[:half], parts[half:]
             parts = [
-                merge(code, self.reduction, self.width, a, b, flags)
+                merge(code, self.reduction, self.width, a, b)
                 for a, b in zip(low, high, strict=False)
             ] + low[len(high) :]
         return State(self.reduction, self.width, tuple(parts))
 
-    def over_lanes(self, code: Code, flags: str) -> State:
+    def over_lanes(self, code: Code) -> State:
         """All lanes of all parts combined into a scalar: halves are added until one is left."""
-        (pair,) = self.joined(code, flags).parts
+        (pair,) = self.joined(code).parts
         width = self.width
         while width > 1:
             types = [Lane(self.reduction.dtype, width), Lane("int64", width)]
@@ -209,5 +208,5 @@ class State:
             low = (split[0][0], split[1][0] if len(split) > 1 else "")
             high = (split[0][1], split[1][1] if len(split) > 1 else "")
             width //= 2
-            pair = merge(code, self.reduction, width, low, high, flags)
+            pair = merge(code, self.reduction, width, low, high)
         return State(self.reduction, 1, (pair,))

@@ -1,41 +1,32 @@
 """A parallel loop: cut into blocks that run on any thread, and their results combined.
 
-The blocks are run by a block function ``void (ptr args, i64 begin, i64 end, i64 worker)`` for
-blocks begin..end-1. Its arguments are the frame, the number of blocks, iterations a block,
-and memory for the partial results of scalar accumulators.
+The blocks are run by a function ``void (ptr args, i64 begin, i64 end, i64 worker)`` for blocks
+begin..end-1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 
 from graphc.errors import CompileError
 from graphc.loops import ir
-from graphc.loops.ir import Accumulate, Accumulator, Buffer, Index, Load, Loop, Statement, Store
-from graphc.types import Dim, Size, int64, product
+from graphc.loops.ir import Accumulate, Accumulator, Buffer, Index, Load, Loop, Statement
+from graphc.types import int64, product
 from graphc_llvm.emit import Value
+from graphc_llvm.lower.closure import Closure
 from graphc_llvm.lower.code import Bound, Code
-from graphc_llvm.lower.frame import Context, Home, Slot, slot
+from graphc_llvm.lower.combine import combine_copies
+from graphc_llvm.lower.frame import Frame, Home
 from graphc_llvm.lower.memory import Place, store
 from graphc_llvm.lower.nest import Nest, open_nest
 from graphc_llvm.lower.spans import WHOLE, Val
 from graphc_llvm.lower.vector import shape_of
 
-
-class Argument(IntEnum):
-    """Slots of the block function's arguments."""
-
-    FRAME = 0
-    BLOCKS = 1
-    SIZE = 2
-    PARTIALS = 3
-
-
-#: The number of blocks and the number of a block, named as no graph can name them.
-BLOCKS = Dim({("#blocks",): 1})
+#: The number of a block, named as no graph can name it.
 BLOCK = "#block"
+
+_PARAMS = [("i64", "begin"), ("i64", "end"), ("i64", "worker")]
 
 
 def block_count(code: Code, extent: Bound, loop: Loop) -> Bound:
@@ -56,100 +47,67 @@ def block_size(code: Code, extent: Bound, blocks: Bound, step: int) -> Bound:
 
 @dataclass
 class Blocks:
-    """A parallel loop being written. ``nest`` is that of the kernel function."""
+    """A kernel around a parallel loop being written; ``nest`` is its part of the entry."""
 
-    context: Context
+    frame: Frame
     rows: Mapping[str, Home]
-    nest: Nest
-    before: tuple[Statement, ...]
+    symbol: str
+    body: tuple[Statement, ...]
     loop: Loop
 
-    @property
-    def scalars(self) -> list[Accumulator]:
-        return [a for a in self.loop.accumulators if not a.shape]
-
-    @property
-    def arrays(self) -> list[Accumulator]:
-        return [a for a in self.loop.accumulators if a.shape]
-
-    @property
-    def function(self) -> str:
-        """Name of the block function."""
-        return f"{self.nest.code.name}.blocks"
+    def __post_init__(self) -> None:
+        self.code = self.frame.code
+        self.nest = open_nest(self.frame, self.code, self.rows, "0")
+        place = self.body.index(self.loop)
+        self.before, self.after = self.body[:place], self.body[place + 1 :]
+        self.scalars = [a for a in self.loop.accumulators if not a.shape]
+        self.arrays = [a for a in self.loop.accumulators if a.shape]
+        self.blocks, self.size = self._division()
+        # Partial results of scalars: values and positions of each.
+        count = 2 * ir.MAX_BLOCKS * len(self.scalars)
+        self.partials = self.code.alloca(f"[{count} x i64], align 8") if count else ""
 
     def write(self) -> None:
-        """Call the blocks from the kernel function, and make values of the accumulators."""
-        code = self.nest.code
-        with code.writing(code.scopes[0].before):
-            blocks, size = self._division(code)
-        code.define_size("#blocks", blocks)
-        self._block_function(blocks)
-        partials = self._allocate(code)
-        self._call(blocks, size, partials)
-        extent = blocks if isinstance(blocks, int) else BLOCKS
+        """Run the blocks, make values of the accumulators, run what follows the loop."""
+        self._call(self._block_function())
         for number, a in enumerate(self.scalars):
-            self._combine_scalar(number, a, extent, partials)
-        if blocks != 1 and self.arrays:
-            with code.when(code.op(f"icmp sgt i64 {blocks}, 1")):
+            self._combine_scalar(number, a)
+        if self.blocks != 1 and self.arrays:
+            with self.code.when(self.code.op(f"icmp sgt i64 {self.blocks}, 1")):
                 for a in self.arrays:
-                    self._combine_array(a, extent)
+                    self._combine_array(a)
+        if self.after:
+            self.nest.run((*self.before, *self.after))
 
-    def _division(self, code: Code) -> tuple[Bound, Bound]:
+    def _division(self) -> tuple[Bound, Bound]:
         """Number of blocks and iterations a block."""
-        loop = self.loop
+        code, loop = self.code, self.loop
         step = shape_of(loop, code.target).step if loop.kind == "vector" else 1
         extent = code.size(loop.extent)
         blocks = block_count(code, extent, loop)
         return blocks, block_size(code, extent, blocks, step)
 
-    # Kernel function -------------------------------------------------------------------------
+    # In the entry ----------------------------------------------------------------------------
 
-    def _allocate(self, code: Code) -> Value:
-        """Stack memory for partial results of scalars: values and positions of each."""
-        count = 2 * ir.MAX_BLOCKS * len(self.scalars)
-        return code.alloca(f"[{count} x i64], align 8") if count else "null"
-
-    def _call(self, blocks: Bound, size: Bound, partials: Value) -> None:
-        code = self.nest.code
-        args = code.alloca(f"[{len(Argument)} x i64], align 8")
-        code.store("ptr", "%frame", code.slot(args, Argument.FRAME))
-        code.store("i64", blocks, code.slot(args, Argument.BLOCKS))
-        code.store("i64", size, code.slot(args, Argument.SIZE))
-        code.store("ptr", partials, code.slot(args, Argument.PARTIALS))
-        direct = [("ptr", args), ("i64", "0"), ("i64", str(blocks)), ("i64", "0")]
-        if blocks == 1:
-            code.call("void", self.function, *direct)
+    def _call(self, args: Value) -> None:
+        code = self.code
+        direct = [("ptr", args), ("i64", "0"), ("i64", str(self.blocks)), ("i64", "0")]
+        if self.blocks == 1:
+            code.call("void", self.symbol, *direct)
             return
-        runtime = slot(code, "%frame", Slot.RUNTIME)
-        alone = code.op(f"icmp eq ptr {runtime}, null")
-        single = code.op(f"icmp eq i64 {blocks}, 1")
+        alone = code.op("icmp eq ptr %rt, null")
+        single = code.op(f"icmp eq i64 {self.blocks}, 1")
         serial = code.op(f"or i1 {alone}, {single}")
         with code.when(serial):
-            code.call("void", self.function, *direct)
+            code.call("void", self.symbol, *direct)
         with code.when(code.op(f"xor i1 {serial}, true")):
-            self._call_shared(runtime, args, blocks)
+            function, count = ("ptr", f"@{self.symbol}"), ("i64", str(self.blocks))
+            shared = [("ptr", "%rt"), function, ("ptr", args), count]
+            self.frame.stop_if_interrupted(code.call("i32", "gc_parallel", *shared))
 
-    def _call_shared(self, runtime: Value, args: Value, blocks: Bound) -> None:
-        """Run the blocks on all threads; an interruption becomes the status."""
-        code, status = self.nest.code, self.nest.status
-        function = ("ptr", f"@{self.function}")
-        stopped = code.call(
-            "i32",
-            "gc_parallel",
-            ("ptr", runtime),
-            function,
-            ("ptr", args),
-            ("i64", str(blocks)),
-        )
-        found = code.load("i32", status, 4)
-        whole = code.op(f"icmp eq i32 {stopped}, 0")
-        code.store("i32", code.op(f"select i1 {whole}, i32 {found}, i32 {stopped}"), status, 4)
-
-    def _combine_scalar(
-        self, number: int, a: Accumulator, blocks: Size, partials: Value
-    ) -> None:
+    def _combine_scalar(self, number: int, a: Accumulator) -> None:
         """In block order, written as a loop of the loop language."""
-        value, position = self._slots(self.nest, number, a, partials)
+        value, position = self._slots(self.nest, number, a)
         index = Index(((BLOCK, 1),))
         body: list[Statement] = [Load("#value", value, index)]
         if a.kind in ("argmax", "argmin"):
@@ -157,98 +115,85 @@ class Blocks:
             body.append(Accumulate(a.name, "#value", position="#position"))
         else:
             body.append(Accumulate(a.name, "#value"))
-        self.nest.loop(Loop(BLOCK, blocks, "serial", tuple(body), (a,)))
+        loop = Loop(BLOCK, 0, "serial", tuple(body), (a,))
+        self.nest.declare(loop)
+        self.nest.iterate(loop, 0, self.blocks)
+        self.nest.close(loop)
 
-    def _slots(
-        self, nest: Nest, number: int, a: Accumulator, partials: Value
-    ) -> tuple[Buffer, Buffer]:
+    def _slots(self, nest: Nest, number: int, a: Accumulator) -> tuple[Buffer, Buffer]:
         """Buffers of the partial values and positions of a scalar accumulator."""
         code, nbytes = nest.code, 8 * ir.MAX_BLOCKS
-        start = 2 * number * nbytes
-        values = code.once(-1, ("values", number), lambda: code.offset(partials, start))
-        places = code.once(
-            -1, ("positions", number), lambda: code.offset(partials, start + nbytes)
+        partials = code.outside("ptr", self.partials)
+        values, places = (
+            code.once(-1, (partials, start), lambda s=start: code.offset(partials, s))
+            for start in (2 * number * nbytes, (2 * number + 1) * nbytes)
         )
         return (
             nest.buffer(f"#{a.name}", a.dtype, Place(values, a.dtype.name, -1)),
             nest.buffer(f"#{a.name}.position", int64, Place(places, "int64", -1)),
         )
 
-    def _combine_array(self, a: Accumulator, blocks: Size) -> None:
-        """Element by element in block order."""
-        if a.partials is None or a.target is None:
+    def _combine_array(self, a: Accumulator) -> None:
+        target, partials = self._memory(self.nest, a)
+        count = self.code.size(product(a.shape))
+        combine_copies(self.code, a, target, partials, count, self.blocks)
+
+    def _memory(self, nest: Nest, a: Accumulator) -> tuple[Value, Value]:
+        """An array accumulator's target, and memory for the copies of several blocks."""
+        if a.target is None:
+            raise CompileError(f"the accumulator {a.name} has a shape and no target")
+        if self.blocks == 1:
+            return nest.find(a.target).pointer, ""
+        if a.partials is None:
             raise CompileError(f"the accumulator {a.name} has no memory for several blocks")
-        element, total = "#element", f"#{a.name}.total"
-        index = Index(((BLOCK, product(a.shape)), (element, 1)))
-        over_blocks = Loop(
-            BLOCK,
-            blocks,
-            "serial",
-            (Load("#value", a.partials, index), Accumulate(total, "#value")),
-            (Accumulator(total, a.kind, a.dtype),),
-        )
-        result = Store(a.target, Index(((element, 1),)), total)
-        self.nest.loop(Loop(element, product(a.shape), "vector", (over_blocks, result)))
+        return nest.find(a.target).pointer, nest.find(a.partials).pointer
 
     # Block function --------------------------------------------------------------------------
 
-    def _block_function(self, blocks: Bound) -> None:
-        params = [("ptr", "args"), ("i64", "begin"), ("i64", "end"), ("i64", "worker")]
-        code = self.context.code(self.function, params)
-        frame = slot(code, "%args", Argument.FRAME)
-        nest = open_nest(self.context, code, frame, self.rows, "%worker")
+    def _block_function(self) -> Value:
+        """Write it; the arguments to call it with."""
+        code = Closure(self.code, self.symbol, _PARAMS)
+        nest = open_nest(self.frame, code, self.rows, "%worker")
         nest.run(self.before)
-        bounds: tuple[Bound, Bound] = (0, 1) if blocks == 1 else ("%begin", "%end")
+        bounds: tuple[Bound, Bound] = (0, 1) if self.blocks == 1 else ("%begin", "%end")
         with code.loop(*bounds, 1) as it:
-            self._block(nest, it.index, blocks)
-        code.do("ret void")
-        code.finish()
+            self._block(nest, it.index)
+        return code.close()
 
-    def _block(self, nest: Nest, block: Bound, blocks: Bound) -> None:
+    def _block(self, nest: Nest, block: Bound) -> None:
         """The iterations of one block."""
         code = nest.code
-        begin, end = self._bounds(code, block, blocks)
+        begin, end = self._bounds(code, block)
         for a in self.arrays:
-            self._own_array(nest, a, block, blocks)
+            nest.start_array(a, self._own_array(nest, a, block))
         nest.declare(self.loop)
         nest.iterate(self.loop, begin, end)
         nest.env[BLOCK] = Val("int64", 1, (str(block),), code.depth)
-        partials = slot(code, "%args", Argument.PARTIALS)
+        index = Index(((BLOCK, 1),))
         for number, a in enumerate(self.scalars):
-            buffers = self._slots(nest, number, a, partials)
-            types = (a.dtype.name, "int64")
-            for buffer, dtype, text in zip(
-                buffers, types, nest.states[a.name].parts[0], strict=True
-            ):
+            buffers, types = self._slots(nest, number, a), (a.dtype.name, "int64")
+            results = nest.states[a.name].parts[0]
+            for buffer, dtype, text in zip(buffers, types, results, strict=True):
                 if text:
                     value = Val(dtype, 1, (text,), code.depth)
-                    index = Index(((BLOCK, 1),))
                     store(code, nest.env, nest.find(buffer), index, value, WHOLE)
 
-    def _bounds(self, code: Code, block: Bound, blocks: Bound) -> tuple[Bound, Bound]:
+    def _bounds(self, code: Code, block: Bound) -> tuple[Bound, Bound]:
         extent = code.size(self.loop.extent)
-        if blocks == 1:
+        if self.blocks == 1:
             return 0, extent
-        size = slot(code, "%args", Argument.SIZE, "i64")
+        size = code.outside("i64", self.size)
         start = code.mul(size, block)
         return code.minimum(start, extent), code.minimum(code.add(start, size), extent)
 
-    def _own_array(self, nest: Nest, a: Accumulator, block: Bound, blocks: Bound) -> None:
+    def _own_array(self, nest: Nest, a: Accumulator, block: Bound) -> Place:
         """The memory in which a block accumulates: the target, if there is one block only."""
-        if a.target is None:
-            raise CompileError(f"the accumulator {a.name} has a shape and no target")
-        place = nest.find(a.target)
-        if blocks != 1:
-            place = self._copy(nest, a, place, block)
-        nest.start_array(a, place)
-
-    def _copy(self, nest: Nest, a: Accumulator, target: Place, block: Bound) -> Place:
-        if a.partials is None:
-            raise CompileError(f"the accumulator {a.name} has no memory for several blocks")
-        code, first = nest.code, nest.find(a.partials)
+        code, (target, partials) = nest.code, self._memory(nest, a)
+        if self.blocks == 1:
+            return Place(target, a.dtype.name, -1)
         distance = code.mul(code.size(product(a.shape) * a.dtype.itemsize), block)
-        own = code.offset(first.pointer, distance)
-        count = slot(code, "%args", Argument.BLOCKS, "i64")
+        own = code.offset(partials, distance)
+        count = code.outside("i64", self.blocks)
         single = code.op(f"icmp eq i64 {count}, 1")
-        pointer = code.op(f"select i1 {single}, ptr {target.pointer}, ptr {own}")
+        pointer = code.op(f"select i1 {single}, ptr {target}, ptr {own}")
         return Place(pointer, a.dtype.name, code.depth)

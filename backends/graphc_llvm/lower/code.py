@@ -54,12 +54,12 @@ class Code(Function):
         symbols: Sequence[str],
         *,
         internal: bool = True,
+        attributes: str = "nounwind",
     ) -> None:
         super().__init__(
-            module, name, returns, params, internal=internal, attributes="nounwind"
+            module, name, returns, params, internal=internal, attributes=attributes
         )
         self.symbol_slots = {name: slot for slot, name in enumerate(symbols)}
-        self.dims = "%dims"
         self._insertions: list[tuple[int, list[str]]] = []
         self.entry = self._insertion()
         self.scopes = [Scope(self._insertion())]
@@ -191,7 +191,11 @@ class Code(Function):
 
     def _symbol(self, name: str) -> Value:
         slot = self.symbol_slots[name]
-        return self.load("i64", self.slot(self.dims, slot))
+        return self.load("i64", self.slot("%dims", slot))
+
+    def outside(self, type: str, value: Bound) -> Value:
+        """A value of the function in which this one is written."""
+        return str(value)
 
     def define_size(self, name: str, value: Bound) -> None:
         """Give a symbol a value that was computed at the top of the function."""

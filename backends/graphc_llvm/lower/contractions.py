@@ -25,7 +25,7 @@ from graphc.loops.ir import (
 from graphc.types import Shape, Size, same_size
 from graphc_llvm.emit import Value
 from graphc_llvm.lower.code import Bound, Code
-from graphc_llvm.lower.frame import Context, Slot, finder, slot
+from graphc_llvm.lower.frame import Finder, Frame
 
 SYMBOLS: Final = {"float32": "gc_gemm_f32", "float64": "gc_gemm_f64"}
 
@@ -101,30 +101,26 @@ def _element(operand: Operand, batch: list[str], row: str, column: str) -> Index
     return Index(terms, operand.offset)
 
 
-def lower_contraction(context: Context, kernel: ContractionKernel) -> str:
-    """Write the function of a contraction; its name."""
-    code = context.code(context.symbol(kernel), [("ptr", "frame")])
-    code.dims = slot(code, "%frame", Slot.DIMS)
+def lower_contraction(frame: Frame, kernel: ContractionKernel) -> None:
+    """Let the entry run a contraction."""
+    code = frame.code
+    frame.symbol(kernel)
     shape, strides = collapsed(kernel)
     outer = shape[:-1]
     with ExitStack() as loops:
         position = [loops.enter_context(code.loop(0, code.size(n), 1)).index for n in outer]
-        _call(context, code, kernel, shape, strides, position)
-    code.do("ret void")
-    code.finish()
-    return code.name
+        _call(frame, kernel, shape, strides, position)
 
 
 def _call(
-    context: Context,
-    code: Code,
+    frame: Frame,
     kernel: ContractionKernel,
     shape: Shape,
     strides: tuple[Shape, Shape, Shape],
     position: list[Bound],
 ) -> None:
     """One call for the innermost batch axis."""
-    find = finder(code, "%frame", context.homes, "0")
+    code, find = frame.code, Finder(frame, frame.code, {}, "0")
     operands = (kernel.a, kernel.b, kernel.out)
     a, b, out = (
         _start(code, find(o.buffer).pointer, o, kernel.dtype.itemsize, s, position)
@@ -135,12 +131,13 @@ def _call(
     for operand, step in zip(operands, steps, strict=True):
         sizes += [step, operand.row, operand.column]
     sizes.append(int(kernel.accumulate))
-    descriptor = code.alloca(f"[{SLOTS} x i64], align 8")
+    descriptor = code.once(-1, "descriptor", lambda: code.alloca(f"[{SLOTS} x i64], align 8"))
     for index, pointer in enumerate((out, a, b)):
         code.store("ptr", pointer, code.slot(descriptor, index))
     for index, size in enumerate(sizes, 3):
         code.store("i64", code.size(size), code.slot(descriptor, index))
-    _run(code, SYMBOLS[kernel.dtype.name], descriptor)
+    arguments = [("ptr", "%rt"), ("ptr", descriptor), ("ptr", frame.scratch)]
+    frame.stop_if_interrupted(code.call("i32", SYMBOLS[kernel.dtype.name], *arguments))
 
 
 def _start(
@@ -156,12 +153,3 @@ def _start(
     for index, stride in zip(position, strides, strict=False):
         total = code.add(total, code.mul(index, code.size(stride)))
     return code.offset(base, code.mul(total, itemsize))
-
-
-def _run(code: Code, symbol: str, descriptor: Value) -> None:
-    runtime, scratch = slot(code, "%frame", Slot.RUNTIME), slot(code, "%frame", Slot.SCRATCH)
-    stopped = code.call("i32", symbol, ("ptr", runtime), ("ptr", descriptor), ("ptr", scratch))
-    status = code.slot("%frame", Slot.STATUS)
-    found = code.load("i32", status, 4)
-    whole = code.op(f"icmp eq i32 {stopped}, 0")
-    code.store("i32", code.op(f"select i1 {whole}, i32 {found}, i32 {stopped}"), status, 4)

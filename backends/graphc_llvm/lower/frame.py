@@ -1,38 +1,21 @@
-"""What the functions of a module share at run time: one frame of 8-byte slots on the stack.
-
-A kernel receives the frame, finds its buffers through it, and writes errors into it.
-"""
+"""What the kernels of a program share: where buffers live, the status, the way out."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import IntEnum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from graphc.errors import VerificationError
 from graphc.loops.ir import Buffer, Kernel, Load, LoopKernel, Program, Store, statements
 from graphc.types import Size, product
 from graphc_llvm.emit import Module, Value
-from graphc_llvm.lower.code import Code
+from graphc_llvm.lower.code import Bound, Code
 from graphc_llvm.lower.memory import Place
 
 ALIGNMENT = 64
-
-
-class Slot(IntEnum):
-    """Slots of the frame."""
-
-    BUFFERS = 0
-    DIMS = 1
-    WORKSPACE = 2
-    RUNTIME = 3
-    ROWS = 4
-    ROW_BYTES = 5
-    SCRATCH = 6
-    STATUS = 7
 
 
 @dataclass(frozen=True)
@@ -73,56 +56,95 @@ def row_layout(kernel: LoopKernel) -> tuple[dict[str, Home], Size]:
     return found, total
 
 
-@dataclass(frozen=True)
-class Context:
-    """What the functions of a module have in common."""
+@dataclass
+class Frame:
+    """The entry function of a program while its kernels are being written.
 
-    module: Module
+    Attributes
+    ----------
+    code
+        The entry. It runs once a call, so LLVM compiles it quickly instead of well.
+    status
+        Where the number of an error is written (an i32).
+    rows, row_bytes
+        Row scratch of the first thread, and bytes of it for each thread.
+    scratch
+        Memory for contractions.
+    stops
+        Whether the kernel being written may be interrupted, and ends the run if it fails.
+    """
+
+    code: Code
     name: str
-    symbols: tuple[str, ...]
     homes: Mapping[str, Home]
-    fused: bool
+    status: Value
+    rows: Value
+    row_bytes: Bound
+    scratch: Value
+    stops: bool = True
+    names: set[str] = field(default_factory=set)
 
-    def code(self, name: str, params: Sequence[tuple[str, str]]) -> Code:
-        """A new internal function without a result."""
-        if name in self.module.functions:
-            raise VerificationError(f"several kernels are named {name}")
-        return Code(self.module, name, "void", params, self.symbols)
+    @property
+    def module(self) -> Module:
+        return self.code.module
 
     def symbol(self, kernel: Kernel) -> str:
         """Name of a kernel's function."""
-        return f"{self.name}.{re.sub(r'[^A-Za-z0-9_.]', '_', kernel.name)}"
+        name = f"{self.name}.{re.sub(r'[^A-Za-z0-9_.]', '_', kernel.name)}"
+        if name in self.names:
+            raise VerificationError(f"several kernels are named {name}")
+        self.names.add(name)
+        return name
+
+    def pointer(self, home: Home) -> Value:
+        """Where a buffer starts, as a value of the entry (of the first thread's, if a row)."""
+        return self.code.once(-1, home, lambda: self._pointer(home))
+
+    def _pointer(self, home: Home) -> Value:
+        if isinstance(home.where, str):
+            return home.where
+        if home.kind == "argument":
+            slot = self.code.op(f"getelementptr ptr, ptr %bufs, i64 {home.where}")
+            return self.code.load("ptr", slot)
+        start = "%ws" if home.kind == "workspace" else self.rows
+        return self.code.offset(start, self.code.size(home.where))
+
+    def stop_if_interrupted(self, stopped: Value) -> None:
+        """End the run if ``stopped`` (an i32, what the runtime returned) is not 0."""
+        if self.stops:
+            self._leave(stopped, "interrupted")
+
+    def stop_if_failed(self) -> None:
+        """End the run if a kernel has written an error."""
+        if self.stops:
+            self._leave(self.code.load("i32", self.status, 4), "failed")
+
+    def _leave(self, found: Value, label: str) -> None:
+        going = self.code.fresh("going")
+        self.code.branch_if(self.code.op(f"icmp ne i32 {found}, 0"), label, going)
+        self.code.label(going)
 
 
-def slot(code: Code, frame: Value, index: int, type: str = "ptr") -> Value:
-    """The content of a slot, read at the top of the function."""
-    key = ("slot", frame, index)
-    return code.once(-1, key, lambda: code.load(type, code.slot(frame, index)))
+@dataclass(frozen=True)
+class Finder:
+    """Finds buffers for code of a kernel that runs on one thread.
 
+    ``worker`` numbers the thread (an i64), ``own`` are the kernel's row buffers.
+    """
 
-def finder(
-    code: Code, frame: Value, where: Mapping[str, Home], worker: Value
-) -> Callable[[Buffer], Place]:
-    """A function that finds a buffer; ``worker`` numbers the thread (an i64)."""
+    frame: Frame
+    code: Code
+    own: Mapping[str, Home]
+    worker: Value
 
-    def find(buffer: Buffer) -> Place:
-        def compute() -> Value:
-            return _pointer(code, frame, where[buffer.name], worker)
-
-        pointer = code.once(-1, ("buffer", buffer.name), compute)
+    def __call__(self, buffer: Buffer) -> Place:
+        home = self.own.get(buffer.name) or self.frame.homes[buffer.name]
+        pointer = self.code.outside("ptr", self.frame.pointer(home))
+        if home.kind == "row":
+            pointer = self.code.once(-1, ("row", home), lambda: self._of_worker(pointer))
         return Place(pointer, buffer.dtype.name, -1)
 
-    return find
-
-
-def _pointer(code: Code, frame: Value, home: Home, worker: Value) -> Value:
-    if isinstance(home.where, str):
-        return home.where
-    if home.kind == "argument":
-        array = slot(code, frame, Slot.BUFFERS)
-        return code.load("ptr", code.op(f"getelementptr ptr, ptr {array}, i64 {home.where}"))
-    if home.kind == "workspace":
-        return code.offset(slot(code, frame, Slot.WORKSPACE), code.size(home.where))
-    nbytes = slot(code, frame, Slot.ROW_BYTES, "i64")
-    own = code.offset(slot(code, frame, Slot.ROWS), code.mul(nbytes, worker))
-    return code.offset(own, code.size(home.where))
+    def _of_worker(self, first: Value) -> Value:
+        nbytes = self.code.outside("i64", self.frame.row_bytes)
+        distance = 0 if self.worker == "0" else self.code.mul(self.worker, nbytes)
+        return self.code.offset(first, distance)

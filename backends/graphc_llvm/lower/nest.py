@@ -15,7 +15,7 @@ from graphc_llvm.emit import Value
 from graphc_llvm.lower import memory
 from graphc_llvm.lower.accumulators import Reduction, State
 from graphc_llvm.lower.code import Bound, Code
-from graphc_llvm.lower.frame import Context, Home, Slot, finder, slot
+from graphc_llvm.lower.frame import Finder, Frame, Home
 from graphc_llvm.lower.memory import Place
 from graphc_llvm.lower.spans import WHOLE, Span, Val, any_lane, constant, first_lanes
 from graphc_llvm.lower.vector import Pass, passes, shape_of
@@ -28,24 +28,18 @@ _ARITHMETIC = {"add": "fadd", "sub": "fsub", "mul": "fmul"}
 class Nest:
     """The place in a kernel where code is being written, and what is known there.
 
-    ``home`` finds a buffer; ``fused`` permits ``a*b + c`` to be rounded once; ``status`` is
-    where the number of an error is written; ``places`` are buffers of the function's own.
+    ``home`` finds a buffer; ``status`` is the place (of the entry) for the number of an error;
+    ``places`` are buffers of the function's own.
     """
 
     code: Code
     home: Callable[[Buffer], Place]
-    fused: bool
     status: Value
     env: dict[Name, Val] = field(default_factory=dict)
     states: dict[Name, State] = field(default_factory=dict)
     arrays: dict[Name, tuple[Reduction, Place]] = field(default_factory=dict)
     places: dict[Name, Place] = field(default_factory=dict)
     span: Span = WHOLE
-
-    @property
-    def flags(self) -> str:
-        """Fast-math flags of additions and multiplications."""
-        return " contract" if self.fused else ""
 
     def find(self, buffer: Buffer) -> Place:
         """Where a buffer is."""
@@ -138,7 +132,7 @@ class Nest:
             return vmath.cast(self.code, out, args[0][1], Lane(args[0][0], width))
         if s.op in _ARITHMETIC and out.is_float:
             a, b = (text for _, text in args)
-            return self.code.op(f"{_ARITHMETIC[s.op]}{self.flags} {out.llvm} {a}, {b}")
+            return self.code.op(f"{_ARITHMETIC[s.op]} {out.llvm} {a}, {b}")
         lanes = [(Lane(dtype, width), text) for dtype, text in args]
         return vmath.lower(self.code, s.op, out, lanes)
 
@@ -164,7 +158,8 @@ class Nest:
         """Set the status if ``bad``, without a branch: else the store goes elsewhere."""
         code = self.code
         unused = code.once(-1, "unused", lambda: code.alloca("i64"))
-        target = code.op(f"select i1 {bad}, ptr {self.status}, ptr {unused}")
+        status = code.outside("ptr", self.status)
+        target = code.op(f"select i1 {bad}, ptr {status}, ptr {unused}")
         code.store("i32", ir.INDEX_ERROR, target, 4)
 
     # Effects ---------------------------------------------------------------------------------
@@ -181,15 +176,15 @@ class Nest:
         env, span = self.values(index), self.span
         if span.width > 1 and not self._varies(env, index):
             lanes = State.initial(r, span).accumulated(
-                self.code, value.spread(self.code, span), ("",) * span.parts, span, self.flags
+                self.code, value.spread(self.code, span), ("",) * span.parts, span
             )
-            total = lanes.over_lanes(self.code, self.flags)
+            total = lanes.over_lanes(self.code)
             value, span = Val(r.dtype, 1, total.results, self.code.depth), WHOLE
         old = memory.load(self.code, env, place, index, span)
         state = State(r, span.width, tuple((text, "") for text in old.parts))
         plain = replace(span, mask=None)
         new = state.accumulated(
-            self.code, value.spread(self.code, span), ("",) * span.parts, plain, self.flags
+            self.code, value.spread(self.code, span), ("",) * span.parts, plain
         )
         result = Val(r.dtype, span.width, new.results, self.code.depth)
         memory.store(self.code, env, place, index, result, span)
@@ -211,7 +206,7 @@ class Nest:
         values = self.value(s.value).spread(code, span)
         state = self.states[s.accumulator]
         self.states[s.accumulator] = state.accumulated(
-            code, values, positions, span, self.flags
+            code, values, positions, span
         )
 
     # Loops -----------------------------------------------------------------------------------
@@ -319,7 +314,7 @@ class Nest:
             before = totals[name].parts if name in totals else fresh.parts[:1]
             self.states[name] = replace(fresh, parts=before + fresh.parts[1:])
         self._iterate(loop, p.begin, p.end, p.width * p.parts)
-        totals.update({name: self.states[name].joined(self.code, self.flags) for name in outer})
+        totals.update({name: self.states[name].joined(self.code) for name in outer})
         self.span = WHOLE
 
     def _finish_lanes(
@@ -328,24 +323,19 @@ class Nest:
         """Combine the lanes of the totals into the accumulators outside."""
         declared = {a.name for a in loop.accumulators}
         for name, total in totals.items():
-            scalar = total.over_lanes(self.code, self.flags)
+            scalar = total.over_lanes(self.code)
             if name not in declared:
                 ((value, position),) = scalar.parts
                 scalar = outer[name].accumulated(
-                    self.code, (value,), (position,), WHOLE, self.flags
+                    self.code, (value,), (position,), WHOLE
                 )
             outer[name] = scalar
         totals.clear()
 
 
-def open_nest(
-    context: Context, code: Code, frame: Value, rows: Mapping[str, Home], worker: Value
-) -> Nest:
-    """The top of a function that has the frame and runs on a thread."""
-    code.dims = slot(code, frame, Slot.DIMS)
-    status = code.once(-1, "status", lambda: code.slot(frame, Slot.STATUS))
-    home = finder(code, frame, {**context.homes, **rows}, worker)
-    return Nest(code, home, context.fused, status)
+def open_nest(frame: Frame, code: Code, rows: Mapping[str, Home], worker: Value) -> Nest:
+    """The top of a function (or of the entry) that runs on a thread."""
+    return Nest(code, Finder(frame, code, rows, worker), frame.status)
 
 
 _WRITERS: dict[type, Callable[[Nest, Any], None]] = {

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from graphc.loops.ir import Buffer, ContractionKernel, LoopKernel, Program
-from graphc.types import Size
-from graphc_llvm.emit import Module, Value
+from graphc.loops.ir import (
+    INDEX_ERROR,
+    INTERRUPTED,
+    Buffer,
+    ContractionKernel,
+    Kernel,
+    LoopKernel,
+    Program,
+)
+from graphc_llvm.emit import Module
 from graphc_llvm.gemm import SCRATCH_BYTES_PER_THREAD
 from graphc_llvm.lower.code import Bound, Code
 from graphc_llvm.lower.contractions import as_loops, in_library, lower_contraction
-from graphc_llvm.lower.frame import ALIGNMENT, Context, Home, Slot, aligned, homes, row_layout
+from graphc_llvm.lower.frame import ALIGNMENT, Frame, Home, aligned, homes, row_layout
 from graphc_llvm.lower.kernels import lower_kernel
 from graphc_llvm.target import Target
+
+#: Attributes of functions that are compiled quickly instead of well.
+COLD = "noinline nounwind optnone"
 
 _ESCAPED = tuple(f"\\{byte:02X}" for byte in range(256))
 
 
-def lower_program(program: Program, name: str, target: Target, *, math: str = "default") -> str:
+def lower_program(program: Program, name: str, target: Target, *, flush: bool = False) -> str:
     """The text of a module that defines, for other modules,
 
     ``i32 @name(ptr rt, ptr bufs, ptr dims, ptr ws, i64 threads)``
@@ -27,27 +37,16 @@ def lower_program(program: Program, name: str, target: Target, *, math: str = "d
 
     Parameters
     ----------
-    math
-        "strict" rounds every operation; otherwise ``a*b + c`` may be rounded once.
+    flush
+        Whether denormal numbers count as 0 while the program runs, if the target can do that.
     """
     module = Module(target)
     where = homes(program)
     for number, buffer in enumerate(program.constants):
         where[buffer.name] = _constant(module, f"{name}.constant{number}", buffer)
-    context = Context(module, name, program.symbols, where, math != "strict")
-    functions: list[str] = []
-    rows: list[Size] = []
-    for kernel in program.kernels:
-        if isinstance(kernel, ContractionKernel) and in_library(kernel):
-            functions.append(lower_contraction(context, kernel))
-            continue
-        nest = kernel if isinstance(kernel, LoopKernel) else as_loops(kernel)
-        own, nbytes = row_layout(nest)
-        rows.append(nbytes)
-        functions.append(lower_kernel(context, nest, own))
-    layout = Layout(program, rows)
-    layout.write_workspace(context)
-    _write_entry(context, program, layout, functions)
+    layout = Layout(program)
+    layout.write_workspace(module, name)
+    _write_entry(module, program, name, layout, where)
     return module.text()
 
 
@@ -67,18 +66,17 @@ def _constant(module: Module, symbol: str, buffer: Buffer) -> Home:
 class Layout:
     """The workspace: the buffers of the program, row scratch, scratch of contractions."""
 
-    def __init__(self, program: Program, rows: list[Size]) -> None:
+    def __init__(self, program: Program) -> None:
+        self.symbols = program.symbols
         self.buffers = aligned(program.workspace)
-        self.rows = rows
-        contracts = any(
-            isinstance(k, ContractionKernel) and in_library(k) for k in program.kernels
-        )
-        self.scratch = SCRATCH_BYTES_PER_THREAD if contracts else 0
+        self.nests = [_nest(kernel) for kernel in program.kernels]
+        self.rows = [row_layout(nest) if nest else ({}, 0) for nest in self.nests]
+        self.scratch = 0 if all(self.nests) else SCRATCH_BYTES_PER_THREAD
 
     def row_bytes(self, code: Code) -> Bound:
         """Bytes of row scratch of one thread."""
         total: Bound = 0
-        for size in dict.fromkeys(self.rows):
+        for size in dict.fromkeys(size for _, size in self.rows):
             total = code.maximum(total, code.size(size)) if total else code.size(size)
         return total
 
@@ -88,25 +86,36 @@ class Layout:
         scratch = code.add(rows, code.mul(self.row_bytes(code), "%threads"))
         return rows, scratch, code.add(scratch, code.mul(self.scratch, "%threads"))
 
-    def write_workspace(self, context: Context) -> None:
+    def write_workspace(self, module: Module, name: str) -> None:
         """The function that tells the size of the workspace."""
         params = [("ptr", "dims"), ("i64", "threads")]
-        code = Code(
-            context.module,
-            f"{context.name}_workspace",
-            "i64",
-            params,
-            context.symbols,
-            internal=False,
-        )
+        code = _once_a_call(module, f"{name}_workspace", "i64", params, self.symbols)
         code.do(f"ret i64 {self.parts(code)[2]}")
         code.finish()
 
 
+def _nest(kernel: Kernel) -> LoopKernel | None:
+    """A kernel as a loop nest, or None if the library runs it."""
+    if isinstance(kernel, LoopKernel):
+        return kernel
+    return None if in_library(kernel) else as_loops(kernel)
+
+
+def _once_a_call(
+    module: Module,
+    name: str,
+    returns: str,
+    params: list[tuple[str, str]],
+    symbols: tuple[str, ...],
+) -> Code:
+    """A function for other modules that does little, and is compiled quickly."""
+    return Code(module, name, returns, params, symbols, internal=False, attributes=COLD)
+
+
 def _write_entry(
-    context: Context, program: Program, layout: Layout, functions: list[str]
+    module: Module, program: Program, name: str, layout: Layout, where: dict[str, Home]
 ) -> None:
-    """The function that fills the frame and runs the kernels in order."""
+    """The function that runs the kernels in order."""
     params = [
         ("ptr", "rt"),
         ("ptr", "bufs"),
@@ -114,42 +123,30 @@ def _write_entry(
         ("ptr", "ws"),
         ("i64", "threads"),
     ]
-    code = Code(context.module, context.name, "i32", params, context.symbols, internal=False)
-    frame = code.alloca(f"[{len(Slot)} x i64], align 8")
-    _fill(code, frame, layout)
-    status = code.slot(frame, Slot.STATUS)
-    for number, function in enumerate(functions):
+    code = _once_a_call(module, name, "i32", params, program.symbols)
+    frame = _frame(code, name, layout, where)
+    for number, kernel in enumerate(program.kernels):
         if number == program.commit:
             code.call("void", "gc_no_poll", ("ptr", "%rt"), ("i32", "1"))
-        code.call("void", function, ("ptr", frame))
-        if number < program.commit:
-            _return_if_failed(code, status)
-    if program.commit < len(functions):
+        frame.stops = number < program.commit
+        nest, (rows, _) = layout.nests[number], layout.rows[number]
+        if nest is not None:
+            lower_kernel(frame, nest, rows)
+        elif isinstance(kernel, ContractionKernel):
+            lower_contraction(frame, kernel)
+    if program.commit < len(program.kernels):
         code.call("void", "gc_no_poll", ("ptr", "%rt"), ("i32", "0"))
-    code.do(f"ret i32 {code.load('i32', status, 4)}")
+    code.do(f"ret i32 {code.load('i32', frame.status, 4)}")
+    for label, status in (("failed", INDEX_ERROR), ("interrupted", INTERRUPTED)):
+        code.label(label)
+        code.do(f"ret i32 {status}")
     code.finish()
 
 
-def _fill(code: Code, frame: Value, layout: Layout) -> None:
-    rows, scratch, _ = layout.parts(code)
-    contents = {
-        Slot.BUFFERS: ("ptr", "%bufs"),
-        Slot.DIMS: ("ptr", "%dims"),
-        Slot.WORKSPACE: ("ptr", "%ws"),
-        Slot.RUNTIME: ("ptr", "%rt"),
-        Slot.ROWS: ("ptr", code.offset("%ws", rows)),
-        Slot.ROW_BYTES: ("i64", layout.row_bytes(code)),
-        Slot.SCRATCH: ("ptr", code.offset("%ws", scratch)),
-        Slot.STATUS: ("i64", 0),
-    }
-    for index, (type, value) in contents.items():
-        code.store(type, value, code.slot(frame, index))
-
-
-def _return_if_failed(code: Code, status: Value) -> None:
-    found = code.load("i32", status, 4)
-    failed, going = code.fresh("failed"), code.fresh("going")
-    code.branch_if(code.op(f"icmp ne i32 {found}, 0"), failed, going)
-    code.label(failed)
-    code.do(f"ret i32 {found}")
-    code.label(going)
+def _frame(code: Code, name: str, layout: Layout, where: dict[str, Home]) -> Frame:
+    status = code.alloca("i32, align 4")
+    with code.writing(code.scopes[0].before):
+        code.store("i32", 0, status, 4)
+        rows, scratch, _ = layout.parts(code)
+        places = code.offset("%ws", rows), layout.row_bytes(code), code.offset("%ws", scratch)
+    return Frame(code, name, where, status, *places)
