@@ -10,6 +10,7 @@ from graphc.ops import elementwise as ew
 from graphc.ops.movement import (
     BROADCAST,
     RESHAPE,
+    TRANSPOSE,
     broadcast_to,
     concatenate,
     reshape,
@@ -214,26 +215,46 @@ def _bare(x: Expr) -> Expr:
     return reshape(inner, ()) if inner.ndim and all(map(is_one, inner.shape)) else inner
 
 
-@rule("", EXACT, has="transpose reshape")
-def elementwise_of_movements(node: Expr, *args: Expr) -> Expr | None:
-    """f(move(x), move(y), c) -> move(f(x, y, c)), move a transpose or reshape, c of rank 0."""
-    if node.op.family != "elementwise":
-        return None
-    full = [a for a in args if not is_scalar(a)]
-    if not full or full[0].op.name not in ("transpose", "reshape"):
-        return None
-    move = full[0]
-    if node.op is ew.neg or (move.op is RESHAPE and _is_scaled(node)):
-        return None
-    if any(not _same_movement(a, move) for a in full):
-        return None
-    inner = [a if is_scalar(a) else a.args[0] for a in args]
-    return apply(move.op, (apply(node.op, inner, node.attrs),), move.attrs)
-
-
 def _is_scaled(x: Expr) -> bool:
     """Whether a node is a product or quotient of a tensor and a scalar."""
     return x.op in (ew.mul, ew.div) and sum(map(is_scalar, x.args)) == 1
+
+
+def _movement(x: Expr) -> tuple[Expr, Expr] | None:
+    """The outer transpose or reshape of a node, and what it moves; scalars stay with that."""
+    if x.op in (TRANSPOSE, RESHAPE):
+        return x, x.args[0]
+    if not _is_scaled(x):
+        return None
+    move = next(a for a in x.args if not is_scalar(a))
+    if move.op is not RESHAPE:
+        return None
+    return move, x.op(*(a if is_scalar(a) else a.args[0] for a in x.args))
+
+
+@rule("", EXACT, has="transpose reshape mul div")
+def elementwise_of_movements(node: Expr, *args: Expr) -> Expr | None:
+    """f(move(x), move(y), c) -> move(f(x, y, c)), move a transpose or reshape, c of rank 0."""
+    if node.op.family != "elementwise" or node.op is ew.neg:
+        return None
+    full = [_movement(a) for a in args if not is_scalar(a)]
+    if not full or full[0] is None:
+        return None
+    move, inner = full[0]
+    if move.op is RESHAPE and _is_scaled(node):
+        return None
+    for other in full:
+        if other is None or not _same_movement(other, move, inner):
+            return None
+    rest = iter(full)
+    bare = [a if is_scalar(a) else (next(rest) or (a, a))[1] for a in args]
+    return apply(move.op, (apply(node.op, bare, node.attrs),), move.attrs)
+
+
+def _same_movement(other: tuple[Expr, Expr], move: Expr, inner: Expr) -> bool:
+    if other[0].op is not move.op or other[0].attrs != move.attrs:
+        return False
+    return same_shape(other[1].shape, inner.shape)
 
 
 @rule("reshape transpose slice", EXACT, of="neg")
@@ -250,10 +271,7 @@ def reshape_of_scaled(node: Expr, x: Expr) -> Expr | None:
     return x.op(*(a if is_scalar(a) else reshape(a, node.shape) for a in x.args))
 
 
-_REDUCTIONS = ("sum", "prod", "max", "min", "any", "all", "logsumexp", "norm")
-
-
-@rule("", EXACT, has=" ".join(("reshape", *_REDUCTIONS)))
+@rule("", EXACT, has="reshape mul div")
 def implicit_leading_ones(node: Expr, *args: Expr) -> Expr | None:
     """f(x, y) -> f(x, z), where y is z with leading axes of size 1: broadcasting adds them."""
     if node.op.family != "elementwise" or len(args) < 2:
@@ -267,23 +285,13 @@ def implicit_leading_ones(node: Expr, *args: Expr) -> Expr | None:
 
 
 def _without_leading_ones(x: Expr) -> Expr:
-    """The operand of a reshape that adds leading axes of 1; a reduction without them."""
-    if x.op is RESHAPE:
-        inner = x.args[0]
-        added = inner.ndim < x.ndim and same_shape(aligned(inner.shape, x.ndim), x.shape)
-        return inner if added else x
-    if x.op.name not in _REDUCTIONS or not x.attrs["keepdims"]:
+    """What a reshape adds leading axes of 1 to, and its scalar factor; others unchanged."""
+    found = _movement(x)
+    if found is None or found[0].op is not RESHAPE:
         return x
-    axes = x.attrs["axes"]
-    if axes != tuple(range(len(axes))):
-        return x
-    return apply(x.op, x.args, {"axes": axes, "keepdims": False})
-
-
-def _same_movement(x: Expr, move: Expr) -> bool:
-    if x.op is not move.op or x.attrs != move.attrs:
-        return False
-    return same_shape(x.args[0].shape, move.args[0].shape)
+    inner = found[1]
+    added = inner.ndim < x.ndim and same_shape(aligned(inner.shape, x.ndim), x.shape)
+    return inner if added else x
 
 
 @rule("reshape", EXACT, of="transpose")

@@ -64,10 +64,26 @@ def softmax_without_axes(node: Expr, x: Expr) -> Expr | None:
 def reshape_of_reduction(node: Expr, x: Expr) -> Expr | None:
     """reshape(reduce(x)) that adds or drops reduced axes -> the reduction does so itself."""
     keep = not x.attrs["keepdims"]
+    if keep and _is_leading(x.attrs["axes"]):
+        return None
     shape = reduced_shape(x.args[0].shape, x.attrs["axes"], keep)
     if not same_shape(shape, node.shape):
         return None
     return apply(x.op, x.args, {"axes": x.attrs["axes"], "keepdims": keep})
+
+
+def _is_leading(axes: Sequence[int]) -> bool:
+    return axes == tuple(range(len(axes)))
+
+
+@rule("sum prod max min any all logsumexp norm argmax argmin", EXACT)
+def kept_leading_axes(node: Expr, x: Expr) -> Expr | None:
+    """reduce(x) that keeps leading axes with size 1 -> reshape(reduce(x)): broadcasting adds
+    them, and one reduction serves both shapes."""
+    if not node.attrs["keepdims"] or not _is_leading(node.attrs["axes"]):
+        return None
+    reduced = apply(node.op, (x,), {"axes": node.attrs["axes"], "keepdims": False})
+    return reshape(reduced, node.shape)
 
 
 @rule("sum prod", REASSOCIATING, of="transpose")

@@ -307,6 +307,7 @@ EXAMPLES: dict[str, list[Example]] = {
         lambda v: v.m.T * v.n.T,
         lambda v: v.m.reshape(12) + v.s,
         lambda v: v.m.T * v.s,
+        lambda v: abs(v.m.reshape(12) * v.s),
     ],
     "movement-of-neg": [lambda v: (-v.m).T, lambda v: (-v.m).reshape(12), lambda v: (-v.m)[1:]],
     "reshape-of-scaled": [
@@ -314,9 +315,9 @@ EXAMPLES: dict[str, list[Example]] = {
         lambda v: (2.0 / v.m).reshape(2, 6),
     ],
     "implicit-leading-ones": [
-        lambda v: v.m - gr.max(v.n, 0, keepdims=True),
+        lambda v: v.m - v.n[0].reshape(1, 4) / v.s,
         lambda v: v.m[0].reshape(1, 4) + v.n,
-        lambda v: gr.where(v.c[:4].reshape(1, 4), v.m, gr.min(v.n, (0, 1), keepdims=True)),
+        lambda v: gr.where(v.c[:4].reshape(1, 4), v.m, v.n),
     ],
     "reshape-of-moved-ones": [lambda v: v.u.T.reshape(2, 2), lambda v: v.u.T.reshape(4)],
     "transpose-of-ones": [lambda v: v.u.T],
@@ -331,6 +332,11 @@ EXAMPLES: dict[str, list[Example]] = {
     "reshape-of-reduction": [
         lambda v: gr.sum(v.m, 1).reshape(3, 1),
         lambda v: gr.max(v.m, 1, keepdims=True).reshape(3),
+    ],
+    "kept-leading-axes": [
+        lambda v: gr.max(v.m, 0, keepdims=True),
+        lambda v: gr.sum(v.m, keepdims=True),
+        lambda v: gr.argmin(v.m, 0, keepdims=True),
     ],
     "reduce-transpose": [lambda v: gr.sum(v.m.T, 0), lambda v: gr.prod(v.m.T)],
     "extremum-of-transpose": [
