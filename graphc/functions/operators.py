@@ -13,7 +13,7 @@ from graphc.ops import OPS, contraction, indexing, movement, reduction
 from graphc.ops import elementwise as ew
 from graphc.types import DTypeLike
 
-_BINARY = {
+_BINARY: dict[str, Callable[..., Expr]] = {
     "add": ew.add,
     "sub": ew.sub,
     "mul": ew.mul,
@@ -27,7 +27,12 @@ _BINARY = {
     "lshift": ew.left_shift,
     "rshift": ew.right_shift,
 }
-_COMPARE = {"lt": ew.less, "le": ew.less_equal, "gt": ew.greater, "ge": ew.greater_equal}
+_COMPARE: dict[str, Callable[..., Expr]] = {
+    "lt": ew.less,
+    "le": ew.less_equal,
+    "gt": ew.greater,
+    "ge": ew.greater_equal,
+}
 
 
 def _accepts(value: Any) -> bool:
@@ -59,7 +64,7 @@ def power(base: ExprLike, exponent: ExprLike) -> Expr:
 
 
 def _is_negative_int(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and value < 0
+    return isinstance(value, (int, np.integer)) and int(value) < 0
 
 
 def _reshape(self: Expr, *shape: Any) -> Expr:
@@ -117,7 +122,7 @@ def _array_function(
         return NotImplemented
     if function in _WITH_DTYPE and len(args) > 2:
         return NotImplemented  # the third operand is NumPy's dtype or out
-    kwargs = {k: v for k, v in kwargs.items() if v is not np._NoValue}  # type: ignore[attr-defined]
+    kwargs = {k: v for k, v in kwargs.items() if v is not np._NoValue}
     return ours(*args, **kwargs)
 
 
