@@ -49,6 +49,8 @@ def convert(name: str, x: Expr, value: Any) -> Array:
             where=_expected(x),
         ) from error
     expected = x.dtype.numpy
+    if weak and x.dtype.is_integer and all(isinstance(v, int) for v in array.ravel().tolist()):
+        array = _whole(name, x, array)
     rule: Literal["same_kind", "safe"] = "same_kind" if weak else "safe"
     if array.dtype != expected and not np.can_cast(array.dtype, expected, rule):
         raise InputTypeError(
@@ -64,8 +66,20 @@ def convert(name: str, x: Expr, value: Any) -> Array:
     with np.errstate(over="ignore"):
         cast = np.require(array, expected, ["C", "A"]).reshape(array.shape)
     if weak and x.dtype.is_float and not (np.isfinite(cast) == np.isfinite(array)).all():
-        raise InputError(f"{name}: a number given for {x.name!r} is out of range for {x.dtype}")
+        raise _out_of_range(name, x)
     return cast
+
+
+def _whole(name: str, x: Expr, array: Array) -> Array:
+    """Python's integers in the input's type."""
+    limits = np.iinfo(x.dtype.numpy)
+    if not ((array >= limits.min) & (array <= limits.max)).all():
+        raise _out_of_range(name, x)
+    return array.astype(x.dtype.numpy)
+
+
+def _out_of_range(name: str, x: Expr) -> InputError:
+    return InputError(f"{name}: a number given for {x.name!r} is out of range for {x.dtype}")
 
 
 def _expected(x: Expr) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -10,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from graphc.errors import CompileError
+from graphc.errors import CompileError, IndexOutOfRangeError
 from graphc.expr import Expr
 from graphc.graph import Graph
 from graphc.interpret import evaluate
@@ -108,17 +109,22 @@ class _Interpreted:
     job: Job
     callable: Callable[..., Any] | None = None
     timings: dict[str, float] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, inputs: Sequence[Array], outputs: Sequence[Array], sizes: Sequence[int]) -> None:
         graph = self.job.graph
         values: dict[Expr, Array] = dict(zip(graph.inputs, inputs, strict=True))
         bound = dict(zip(self.job.symbols, sizes, strict=True))
-        results = evaluate(graph.roots, values, bound)
-        count = len(graph.outputs)
-        for out, value in zip(outputs, results[:count], strict=True):
-            out[...] = value
-        for (parameter, _), value in zip(graph.updates, results[count:], strict=True):
-            parameter.value = value
+        with self.lock:
+            try:
+                results = evaluate(graph.roots, values, bound)
+            except IndexError as error:
+                raise IndexOutOfRangeError(f"{self.job.name}: an index is out of range") from error
+            count = len(graph.outputs)
+            for out, value in zip(outputs, results[:count], strict=True):
+                out[...] = value
+            for (parameter, _), value in zip(graph.updates, results[count:], strict=True):
+                parameter.value = value
 
     def text(self, kind: str) -> str | bytes:
         raise CompileError(f"the interpreter generates no {kind}", hint='backend="llvm"')

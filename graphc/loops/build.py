@@ -59,7 +59,7 @@ class _Builder:
         """Whether a value can be written over its parameter while it is computed.
 
         Its kernel must be an elementwise pass that reads the parameter at the written element
-        only, and nothing else may need the value or, afterwards, the parameter.
+        only, and no other may need the value or, afterwards, the parameter.
         """
         unit = self.unit_of(value)
         if not isinstance(unit, Group) or unit.row is not None or values.count(value) > 1:
@@ -78,18 +78,20 @@ class _Builder:
         """Whether a kernel reads a parameter only at the element that it stands at."""
         if len(unit.space) != len([s for s in parameter.shape if s != 1]):
             return False
-        pending, seen = list(unit.nodes), set()
+        pending = [(node, False) for node in unit.nodes]
+        seen = set(pending)
         while pending:
-            node = pending.pop()
-            for x in node.args:
-                if x is parameter and node.op.family != "elementwise":
-                    return False
-                if x is not parameter and x.op.name == "gather":
-                    return False
-                if x not in unit.axes and x not in seen and not self.fusion.owns_memory(x):
-                    seen.add(x)
-                    pending.append(x)
-        return not any(n.op.name == "gather" for n in unit.nodes)
+            node, moved = pending.pop()
+            if node.op.name == "gather":
+                return False
+            moved = moved or node.op.family != "elementwise"
+            if moved and parameter in node.args:
+                return False
+            inside = [x for x in node.args if not self.fusion.owns_memory(x)]
+            new = {(x, moved) for x in inside if x not in unit.axes} - seen
+            seen |= new
+            pending += new
+        return True
 
     def last_reader(self, unit: Group, parameter: Parameter) -> bool:
         """Whether the kernel that updates a parameter in place can be the last to read it."""

@@ -234,8 +234,8 @@ def _scan(node: Expr, fusion: Fusion, buffer_of: BufferOf, name: str) -> list[Ke
     nest: tuple[Statement, ...] = (Loop(names[axis], n, "serial", tuple(body), (total,)),)
     others = [a for a in range(node.ndim) if a != axis]
     for a in reversed(others):
-        vector = a == others[-1] and a > axis
         size = node.shape[a]
+        vector = a == others[-1] and a > axis and not same_size(size, 1)
         nest = (Loop(names[a], size, "vector" if vector else "serial", nest),)
     return [LoopKernel(name, nest, node.op.name, node.type.size, _bytes(node))]
 

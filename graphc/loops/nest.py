@@ -53,6 +53,7 @@ class _Level:
     body: list[Statement] = field(default_factory=list)
     values: dict[object, Name] = field(default_factory=dict)
     accumulators: list[Accumulator] = field(default_factory=list)
+    last: list[Statement] = field(default_factory=list)  # behind the body
     after: list[Statement] = field(default_factory=list)  # in the loop around, behind this one
 
 
@@ -159,7 +160,7 @@ class _Nest:
             self.build_phase(phase)
         while len(self.levels) > 1:
             self.close_loop()
-        body = (*self.levels[0].body, *self.suffix)
+        body = (*self.levels[0].body, *self.levels[0].last, *self.suffix)
         return LoopKernel(
             self.name,
             tuple(body),
@@ -199,6 +200,7 @@ class _Nest:
 
     def close_loop(self) -> None:
         level = self.levels.pop()
+        level.body += level.last
         if not level.body:
             return
         assert level.axis is not None
@@ -467,6 +469,8 @@ class _Nest:
         level = max(self.deepest([name]), self.deepest([t for t, _ in index.terms]))
         if level == 0 and len(self.levels) > 1:
             self.suffix.append(Store(buffer, index, name))
+        elif buffer.kind == "parameter":  # whoever reads it here means the old value
+            self.levels[level].last.append(Store(buffer, index, name))
         else:
             self.append(Store(buffer, index, name), level)
 
