@@ -118,22 +118,29 @@ class _Fuser:
         self.moved: dict[int, int] = {}  # merged groups
         self.before: dict[int, int] = {}  # group to bit set of groups it depends on
         self.stored: set[Expr] = set()
-        self.readers: dict[Expr, list[int]] = {}  # memory to groups that read it whole
+        self.readers: dict[Expr, dict[int, None]] = {}  # memory to groups that read it whole
         self.refused: dict[tuple[Expr, Expr], str] = {}
+        self.count = 0
         self.roots = set(graph.roots)
 
     # groups and their order -------------------------------------------------------------------
 
     def find(self, node: Expr) -> int | None:
         number = self.group_of.get(node)
-        if number is None:
-            return None
-        while number in self.moved:
-            number = self.moved[number]
-        return number
+        return None if number is None else self.latest(number)
+
+    def latest(self, number: int) -> int:
+        """The group that a group has been merged into."""
+        last = number
+        while last in self.moved:
+            last = self.moved[last]
+        while number != last:
+            self.moved[number], number = last, self.moved[number]
+        return last
 
     def new_group(self, space: Sequence[Size]) -> Group:
-        number = len(self.before)
+        number = self.count
+        self.count += 1
         self.before[number] = 0
         group = Group(number, list(space))
         self.groups[number] = group
@@ -267,13 +274,9 @@ class _Fuser:
 
     def siblings(self, node: Expr) -> list[int]:
         """Groups that read some operand's memory over the same space."""
-        found = []
-        for x in node.args:
-            for number in self.readers.get(x, ()):
-                while number in self.moved:
-                    number = self.moved[number]
-                found.append(number)
-        return found
+        if not node.ndim:
+            return []
+        return [self.latest(n) for x in node.args for n in self.readers.get(x, ())]
 
     def fit(self, group: Group, node: Expr) -> Axes | None:
         if len(group.nodes) >= MAX_NODES:
@@ -417,7 +420,7 @@ class _Fuser:
         self.group_of[node] = group.number
         for x in node.args:
             if owns_memory(x, self.stored) and len(x.shape) == len(group.space):
-                self.readers.setdefault(x, []).append(group.number)
+                self.readers.setdefault(x, {})[group.number] = None
 
     # merging ----------------------------------------------------------------------------------
 
@@ -468,7 +471,7 @@ class _Fuser:
             if placed != list(range(len(other.space))):
                 return "their axes are not aligned"
         for number in self.before:
-            if number in (group.number, other.number) or number in self.moved:
+            if number in (group.number, other.number):
                 continue
             between = self.is_after(number, other.number) and self.is_after(group.number, number)
             if between or (
@@ -492,7 +495,6 @@ class _Fuser:
         both = (self.before[group.number] | self.before[other.number]) & ~gone & ~bit
         self.before[group.number] = both
         del self.before[other.number]
-        self.before[other.number] = 0
         for number, mask in self.before.items():
             if mask & (gone | bit):
                 self.before[number] = (mask & ~gone) | bit | both

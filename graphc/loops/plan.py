@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 from graphc.loops.ir import Buffer, ContractionKernel, Kernel, Load, Loop, Store, statements
 from graphc.types import Dim, Size, product, same_size
 
 ALIGNMENT = 64
+
+Span = tuple[int, int]
 
 
 def buffers_of(kernel: Kernel) -> list[tuple[Buffer, bool]]:
@@ -40,9 +43,9 @@ class _Slot:
     """A piece of workspace that buffers with disjoint lifetimes share."""
 
     size: Size
-    spans: list[tuple[int, int]]
+    spans: list[Span]
 
-    def free(self, span: tuple[int, int]) -> bool:
+    def free(self, span: Span) -> bool:
         return all(span[1] < first or last < span[0] for first, last in self.spans)
 
 
@@ -50,29 +53,45 @@ def plan(kernels: Sequence[Kernel]) -> tuple[tuple[tuple[Buffer, Size], ...], Si
     """Offset in bytes of every workspace buffer, and the total.
 
     Sizes that are numbers are placed best-fit: largest first, each at the lowest offset that is
-    free while it lives. Symbolic sizes share slots of provably sufficient size.
+    free while it lives. The many small ones of scalar graphs take turns in cells of one line.
+    Symbolic sizes share slots of provably sufficient size.
     """
     spans = _lifetimes(kernels)
-    numbers = [b for b in spans if isinstance(aligned_bytes(b), int)]
-    symbolic = [b for b in spans if not isinstance(aligned_bytes(b), int)]
-    placed: list[tuple[Buffer, int]] = []
-    for buffer in sorted(numbers, key=lambda b: (-_number(b), spans[b], b.name)):
-        placed.append((buffer, _lowest(buffer, placed, spans)))
-    total: Size = max((offset + _number(b) for b, offset in placed), default=0)
+    sizes = {b: aligned_bytes(b) for b in spans}
+    offsets, total = _cells([b for b in spans if sizes[b] == ALIGNMENT], spans)
+    numbers = {b: n for b, n in sizes.items() if isinstance(n, int) and n != ALIGNMENT}
+    top = total
+    placed: list[_Placed] = []
+    for buffer in sorted(numbers, key=lambda b: (-numbers[b], spans[b], b.name)):
+        start = _lowest(numbers[buffer], spans[buffer], placed)
+        placed.append(_Placed(start, start + numbers[buffer], spans[buffer]))
+        offsets[buffer] = total + start
+        top = max(top, total + start + numbers[buffer])
+    end: Size = top
     slots: list[_Slot] = []
-    chosen: dict[Buffer, _Slot] = {}
-    for buffer in symbolic:
-        chosen[buffer] = _slot(aligned_bytes(buffer), spans[buffer], slots)
+    chosen = {
+        b: _slot(n, spans[b], slots) for b, n in sizes.items() if not isinstance(n, int)
+    }
     starts: dict[int, Size] = {}
     for slot in slots:
-        starts[id(slot)] = total
-        total = total + slot.size
-    offsets = [*placed, *((b, starts[id(s)]) for b, s in chosen.items())]
-    return tuple(offsets), total
+        starts[id(slot)] = end
+        end = end + slot.size
+    symbolic = {b: starts[id(s)] for b, s in chosen.items()}
+    return (*offsets.items(), *symbolic.items()), end
 
 
-def _lifetimes(kernels: Sequence[Kernel]) -> dict[Buffer, tuple[int, int]]:
-    spans: dict[Buffer, tuple[int, int]] = {}
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """Bytes that a buffer takes, and when."""
+
+    start: int
+    end: int
+    span: Span
+
+
+def _lifetimes(kernels: Sequence[Kernel]) -> dict[Buffer, Span]:
+    """First and last kernel that touches each workspace buffer."""
+    spans: dict[Buffer, Span] = {}
     for time, kernel in enumerate(kernels):
         for buffer, _ in buffers_of(kernel):
             if buffer.kind == "workspace":
@@ -81,21 +100,31 @@ def _lifetimes(kernels: Sequence[Kernel]) -> dict[Buffer, tuple[int, int]]:
     return spans
 
 
-def _number(buffer: Buffer) -> int:
-    size = aligned_bytes(buffer)
-    assert isinstance(size, int)
-    return size
+def _cells(
+    buffers: Sequence[Buffer], spans: Mapping[Buffer, Span]
+) -> tuple[dict[Buffer, Size], int]:
+    """Offsets of buffers of one line each: a cell is free again after its buffer's last use."""
+    free: list[int] = []
+    busy: list[tuple[int, int]] = []  # last use, cell
+    offsets: dict[Buffer, Size] = {}
+    count = 0
+    for buffer in sorted(buffers, key=lambda b: spans[b]):
+        first, last = spans[buffer]
+        while busy and busy[0][0] < first:
+            heappush(free, heappop(busy)[1])
+        if not free:
+            free.append(count)
+            count += 1
+        cell = heappop(free)
+        heappush(busy, (last, cell))
+        offsets[buffer] = cell * ALIGNMENT
+    return offsets, count * ALIGNMENT
 
 
-def _lowest(
-    buffer: Buffer, placed: Sequence[tuple[Buffer, int]], spans: dict[Buffer, tuple[int, int]]
-) -> int:
-    first, last = spans[buffer]
-    size = _number(buffer)
+def _lowest(size: int, span: Span, placed: Sequence[_Placed]) -> int:
+    """The lowest offset with room for ``size`` bytes while ``span`` lasts."""
     busy = sorted(
-        (offset, offset + _number(other))
-        for other, offset in placed
-        if not (last < spans[other][0] or spans[other][1] < first)
+        (p.start, p.end) for p in placed if p.span[0] <= span[1] and span[0] <= p.span[1]
     )
     start = 0
     for low, high in busy:
@@ -105,7 +134,7 @@ def _lowest(
     return start
 
 
-def _slot(size: Size, span: tuple[int, int], slots: list[_Slot]) -> _Slot:
+def _slot(size: Size, span: Span, slots: list[_Slot]) -> _Slot:
     for slot in slots:
         if slot.free(span) and (_covers(slot.size, size) or _covers(size, slot.size)):
             slot.size = slot.size if _covers(slot.size, size) else size
