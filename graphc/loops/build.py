@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from graphc.expr import Expr, constant_value
 from graphc.graph import Graph, graph_guards, graph_symbols
 from graphc.loops.copies import with_copies
@@ -26,6 +28,7 @@ class _Builder:
         self.fusion = fusion
         self.buffers: dict[Expr, Buffer] = {}
         self.constants: list[Buffer] = []
+        self.names: set[str] = set()
         self.inputs = tuple(self.leaf(x, "input") for x in graph.inputs)
         parameters = graph.parameters()
         self.parameters = tuple(self.leaf(p, "parameter") for p in parameters)
@@ -36,13 +39,29 @@ class _Builder:
 
     def leaf(self, x: Expr, kind: str) -> Buffer:
         assert x.name is not None
+        self.names.add(x.name)
         self.buffers[x] = Buffer(x.name, x.dtype, x.shape, kind)  # type: ignore[arg-type]
         return self.buffers[x]
+
+    def unique(self, name: str) -> str:
+        """The name, or one like it, if a leaf or another buffer has it."""
+        while name in self.names:
+            name += "_"
+        self.names.add(name)
+        return name
+
+    def kernel_prefix(self) -> str:
+        """What names of kernels, and of buffers that they make, start with: no leaf's name does."""
+        prefix = "k"
+        while any(re.match(rf"{prefix}\d", name) for name in self.names):
+            prefix += "k"
+        return prefix
 
     def place_outputs(self) -> None:
         """Every output is a node of its own by now, computed in its buffer."""
         for number, x in enumerate(self.graph.outputs):
-            self.buffers[x] = Buffer(f"out{number}", x.dtype, x.shape, "output")
+            name = self.unique(f"out{number}")
+            self.buffers[x] = Buffer(name, x.dtype, x.shape, "output")
             self.outputs.append(self.buffers[x])
 
     def place_updates(self) -> None:
@@ -125,23 +144,24 @@ class _Builder:
         if node not in self.buffers:
             value = constant_value(node)
             if value is not None:
-                name = f"constant{len(self.constants)}"
+                name = self.unique(f"constant{len(self.constants)}")
                 buffer = Buffer(name, node.dtype, node.shape, "constant", value.tobytes())
                 self.constants.append(buffer)
             else:
-                name = f"{node.name or node.op.name}_{len(self.buffers)}"
+                name = self.unique(f"{node.name or node.op.name}_{len(self.buffers)}")
                 buffer = Buffer(name, node.dtype, node.shape, "workspace")
             self.buffers[node] = buffer
         return self.buffers[node]
 
     def build(self) -> Program:
         kernels: list[Kernel] = []
+        k = self.kernel_prefix()
         for number, unit in enumerate(self.fusion.units):
-            kernels += self.kernels(unit, f"k{number}")
+            kernels += self.kernels(unit, f"{k}{number}")
         safe = [k for k in kernels if not self.writes_parameter(k)]
         last = [k for k in kernels if self.writes_parameter(k)]
         for source, target, label in self.commits:
-            last.append(copy_kernel(source, target, f"k{len(kernels) + len(last)}_commit", label))
+            last.append(copy_kernel(source, target, f"{k}{len(kernels) + len(last)}_commit", label))
         ordered = (*safe, *last)
         offsets, total = plan(ordered)
         return Program(

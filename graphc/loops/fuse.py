@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from graphc.expr import Expr, constant_value, topological
 from graphc.graph import Graph
 from graphc.loops.access import VIEWS, only_ones, resolve
+from graphc.loops.order import Order
 from graphc.types import Size, same_size
 
 REDUCTIONS = frozenset(["sum", "prod", "max", "min", "any", "all", "argmax", "argmin"])
@@ -114,51 +115,24 @@ class _Fuser:
         self.graph = graph
         self.merging = merge
         self.groups: dict[int, Group] = {}
-        self.group_of: dict[Expr, int] = {}  # node to group (resolved by `find`)
-        self.moved: dict[int, int] = {}  # merged groups
-        self.before: dict[int, int] = {}  # group to bit set of groups it depends on
+        self.group_of: dict[Expr, int] = {}  # to be resolved by `find`
+        self.order = Order()
         self.stored: set[Expr] = set()
         self.readers: dict[Expr, dict[int, None]] = {}  # memory to groups that read it whole
         self.refused: dict[tuple[Expr, Expr], str] = {}
-        self.count = 0
-        self.roots = set(graph.roots)
+        self.position: dict[Expr, int] = {}
 
     # groups and their order -------------------------------------------------------------------
 
     def find(self, node: Expr) -> int | None:
+        """The number of the group that computes a node."""
         number = self.group_of.get(node)
-        return None if number is None else self.latest(number)
-
-    def latest(self, number: int) -> int:
-        """The group that a group has been merged into."""
-        last = number
-        while last in self.moved:
-            last = self.moved[last]
-        while number != last:
-            self.moved[number], number = last, self.moved[number]
-        return last
+        return None if number is None else self.order.find(number)
 
     def new_group(self, space: Sequence[Size]) -> Group:
-        number = self.count
-        self.count += 1
-        self.before[number] = 0
-        group = Group(number, list(space))
-        self.groups[number] = group
+        group = Group(self.order.new(), list(space))
+        self.groups[group.number] = group
         return group
-
-    def depend(self, number: int, on: int) -> None:
-        """Record that a group runs after another."""
-        added = (self.before[on] | 1 << on) & ~self.before[number]
-        if not added or number == on:
-            return
-        bit = 1 << number
-        self.before[number] |= added
-        for other, mask in self.before.items():
-            if mask & bit:
-                self.before[other] = mask | added
-
-    def is_after(self, number: int, other: int) -> bool:
-        return bool(self.before[number] >> other & 1)
 
     # operands ---------------------------------------------------------------------------------
 
@@ -211,7 +185,7 @@ class _Fuser:
         for x in node.args:
             self.keep(x)
         for number in self.sources(node):
-            self.depend(group.number, number)
+            self.order.depend(group.number, number)
 
     def sources(self, node: Expr) -> set[int]:
         """Groups that compute what a node reads."""
@@ -248,9 +222,9 @@ class _Fuser:
         self.join(group, node, axes)
         group.finished.update(self.needed_whole(node, group))
         for number in sources - {group.number}:
-            self.depend(group.number, number)
+            self.order.depend(group.number, number)
         if self.merging:
-            self.absorb(group, node)
+            group = self.absorb(group, node)
         self.settle(group, node)
         if node.op.name == "copy":
             self.stored.add(node)
@@ -261,7 +235,7 @@ class _Fuser:
             candidates = sorted(sources & self.groups.keys(), reverse=True)
             for number in [*candidates, *self.siblings(node)]:
                 group = self.groups.get(number)
-                if group is None or any(self.is_after(s, number) for s in sources):
+                if group is None or any(self.order.is_after(s, number) for s in sources):
                     continue
                 axes = self.fit(group, node)
                 if axes is not None:
@@ -276,7 +250,7 @@ class _Fuser:
         """Groups that read some operand's memory over the same space."""
         if not node.ndim:
             return []
-        return [self.latest(n) for x in node.args for n in self.readers.get(x, ())]
+        return [self.order.find(n) for x in node.args for n in self.readers.get(x, ())]
 
     def fit(self, group: Group, node: Expr) -> Axes | None:
         if len(group.nodes) >= MAX_NODES:
@@ -414,6 +388,7 @@ class _Fuser:
         return group.cost <= 8 or not isinstance(size, int) or size >= 16
 
     def join(self, group: Group, node: Expr, axes: Axes) -> None:
+        self.position[node] = len(self.position)
         group.nodes.append(node)
         group.axes[node] = axes
         group.cost += node.op.cost
@@ -424,20 +399,19 @@ class _Fuser:
 
     # merging ----------------------------------------------------------------------------------
 
-    def absorb(self, group: Group, node: Expr) -> None:
-        """Merge the groups of the node's other operands into its own where one nest serves both."""
+    def absorb(self, group: Group, node: Expr) -> Group:
+        """Merge the groups of the node's operands with its own where one nest serves both."""
         for x in node.args:
             found = self.aligned(x)
-            if found is None:
-                continue
-            number = self.find(found[0])
-            if number is None or number == group.number or number not in self.groups:
+            number = self.find(found[0]) if found is not None else None
+            if found is None or number not in self.groups or number == group.number:
                 continue
             reason = self.obstacle(group, self.groups[number], node, *found, x)
             if reason is None:
-                self.merge(group, self.groups[number])
+                group = self.merge(group, self.groups[number])
             else:
                 self.refused[(found[0], node)] = reason
+        return group
 
     def obstacle(
         self, group: Group, other: Group, node: Expr, member: Expr, view: Axes, x: Expr
@@ -470,34 +444,23 @@ class _Fuser:
             placed = [p for p in other.axes[member] if p is not None]
             if placed != list(range(len(other.space))):
                 return "their axes are not aligned"
-        for number in self.before:
-            if number in (group.number, other.number):
-                continue
-            between = self.is_after(number, other.number) and self.is_after(group.number, number)
-            if between or (
-                self.is_after(number, group.number) and self.is_after(other.number, number)
-            ):
-                return "a kernel between them needs the one and feeds the other"
+        if self.order.has_between(group.number, other.number):
+            return "a kernel between them needs the one and feeds the other"
         return None
 
-    def merge(self, group: Group, other: Group) -> None:
-        positions = {n: i for i, n in enumerate(other.nodes)}
-        group.nodes = [*other.nodes, *(n for n in group.nodes if n not in positions)]
-        group.axes.update(other.axes)
-        group.reduced.update(other.reduced)
-        group.spans.update(other.spans)
-        group.finished |= other.finished
-        group.row = group.row if group.row is not None else other.row
-        group.cost += other.cost
-        self.moved[other.number] = group.number
-        del self.groups[other.number]
-        gone, bit = 1 << other.number, 1 << group.number
-        both = (self.before[group.number] | self.before[other.number]) & ~gone & ~bit
-        self.before[group.number] = both
-        del self.before[other.number]
-        for number, mask in self.before.items():
-            if mask & (gone | bit):
-                self.before[number] = (mask & ~gone) | bit | both
+    def merge(self, one: Group, two: Group) -> Group:
+        """The larger group with the nodes of the smaller one added."""
+        kept, gone = (one, two) if len(one.nodes) >= len(two.nodes) else (two, one)
+        kept.nodes += gone.nodes
+        kept.axes.update(gone.axes)
+        kept.reduced.update(gone.reduced)
+        kept.spans.update(gone.spans)
+        kept.finished |= gone.finished
+        kept.row = kept.row if kept.row is not None else gone.row
+        kept.cost += gone.cost
+        del self.groups[gone.number]
+        self.order.merge(kept.number, gone.number)
+        return kept
 
     # memory -----------------------------------------------------------------------------------
 
@@ -540,7 +503,9 @@ class _Fuser:
         for node, number in self.group_of.items():
             if node.op.name in OWN_KERNEL:
                 units[number] = node
-        order = sorted(units, key=lambda n: (self.before[n].bit_count(), n))
+        for group in self.groups.values():
+            group.nodes.sort(key=self.position.__getitem__)
+        order = sorted(units, key=self.order.rank)
         return Fusion(
             self.graph, tuple(units[n] for n in order), frozenset(self.stored), self.refused
         )
