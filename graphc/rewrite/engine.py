@@ -9,7 +9,9 @@ under the name that listings show, and have one of four classes:
     The same bits, except that a zero may change its sign.
 ``reassociating``
     Equal in real arithmetic: rounding differs, intermediate results may overflow or underflow
-    in other places, and where one of them did, the result may now be finite (the stable forms).
+    in other places, and where one of them did (0/0, inf/inf, inf*0), the result may now be
+    finite: that is what the stable forms are for. Positions of a gather are taken to lie
+    inside their axis, as the gather itself demands.
 ``domain-changing``
     Equal only where all operands are finite, or not zero... Never applied by itself.
 
