@@ -14,7 +14,7 @@ from graphc.errors import InputError, InputTypeError
 from graphc.expr import Expr, describe
 from graphc.graph import Graph
 from graphc.loops.ir import Guard
-from graphc.types import Dim, Shape, Size, evaluate_size, size_symbols
+from graphc.types import DTYPES, Dim, Shape, Size, TensorType, evaluate_size, size_symbols
 
 Array = np.ndarray[Any, Any]
 
@@ -44,24 +44,23 @@ def convert(name: str, x: Expr, value: Any) -> Array:
     try:
         array = np.asarray(value)
     except Exception as error:
-        raise InputTypeError(
-            f"{name}: the input {x.name!r} got {type(value).__name__}, not an array",
-            where=_expected(x),
-        ) from error
+        raise _no_numbers(name, x, value) from error
     expected = x.dtype.numpy
-    if weak and x.dtype.is_integer and all(isinstance(v, int) for v in array.ravel().tolist()):
+    if weak and all(isinstance(v, int) for v in array.ravel().tolist()):
         array = _whole(name, x, array)
+    if array.dtype.kind not in "biufc":
+        raise _no_numbers(name, x, value)
     rule: Literal["same_kind", "safe"] = "same_kind" if weak else "safe"
     if array.dtype != expected and not np.can_cast(array.dtype, expected, rule):
         raise InputTypeError(
             f"{name}: the input {x.name!r} is {array.dtype}, expected {x.dtype}",
-            where=[*_expected(x), f"found     {array.dtype}{list(array.shape)}"],
+            where=_expected(x, array),
             hint=f"convert it: {x.name}.astype({x.dtype.name!r})",
         )
     if array.ndim != x.ndim:
         raise InputError(
             f"{name}: the input {x.name!r} has {array.ndim} axes, expected {x.ndim}",
-            where=[*_expected(x), f"found     {array.dtype}{list(array.shape)}"],
+            where=_expected(x, array),
         )
     with np.errstate(over="ignore"):
         cast = np.require(array, expected, ["C", "A"]).reshape(array.shape)
@@ -71,9 +70,15 @@ def convert(name: str, x: Expr, value: Any) -> Array:
 
 
 def _whole(name: str, x: Expr, array: Array) -> Array:
-    """Python's integers in the input's type."""
-    limits = np.iinfo(x.dtype.numpy)
-    if not ((array >= limits.min) & (array <= limits.max)).all():
+    """Python's integers in a type that holds them (InputError if the input's does not)."""
+    if x.dtype.is_float:
+        largest = int(np.finfo(x.dtype.numpy).max)
+        least = -largest
+    elif x.dtype.is_integer:
+        least, largest = np.iinfo(x.dtype.numpy).min, np.iinfo(x.dtype.numpy).max
+    else:
+        return array
+    if not ((array >= least) & (array <= largest)).all():
         raise _out_of_range(name, x)
     return array.astype(x.dtype.numpy)
 
@@ -82,8 +87,20 @@ def _out_of_range(name: str, x: Expr) -> InputError:
     return InputError(f"{name}: a number given for {x.name!r} is out of range for {x.dtype}")
 
 
-def _expected(x: Expr) -> list[str]:
-    return describe([("expected ", x)])
+def _no_numbers(name: str, x: Expr, value: Any) -> InputTypeError:
+    return InputTypeError(
+        f"{name}: the input {x.name!r} got {type(value).__name__}, not an array of numbers",
+        where=_expected(x),
+    )
+
+
+def _expected(x: Expr, found: Array | None = None) -> list[str]:
+    lines = describe([("expected", x)])
+    if found is not None:
+        dtype = DTYPES.get(found.dtype.name)
+        text = TensorType(dtype, found.shape) if dtype else f"{found.dtype}{list(found.shape)}"
+        lines.append(f"found     {text}")
+    return lines
 
 
 def bind_symbols(name: str, inputs: Sequence[Expr], arrays: Sequence[Array]) -> dict[str, int]:
@@ -107,7 +124,8 @@ def bind_symbols(name: str, inputs: Sequence[Expr], arrays: Sequence[Array]) -> 
                 later.append((x, axis, size, actual))
                 continue
             if evaluate_size(size, found) != actual:
-                raise _size_error(name, x, axis, size, actual, found, setter)
+                array = arrays[inputs.index(x)]
+                raise _size_error(name, x, axis, size, array, found, setter)
         if len(later) == len(pending):
             raise InputError(f"{name}: the size {later[0][2]} cannot be found from the inputs")
         pending = later
@@ -134,11 +152,11 @@ def _size_error(
     x: Expr,
     axis: int,
     size: Size,
-    actual: int,
+    array: Array,
     found: Mapping[str, int],
     setter: Mapping[str, str],
 ) -> InputError:
-    where = [*_expected(x)]
+    where, actual = _expected(x, array), array.shape[axis]
     if not isinstance(size, Dim):
         text = f"expected {size}"
     else:
@@ -166,7 +184,11 @@ def concrete(shape: Shape, sizes: Mapping[str, int]) -> tuple[int, ...]:
 
 
 def results(
-    name: str, graph: Graph, out: Any, sizes: Mapping[str, int], busy: Sequence[Array]
+    name: str,
+    graph: Graph,
+    out: Sequence[Any] | None,
+    sizes: Mapping[str, int],
+    busy: Sequence[Array],
 ) -> tuple[list[Array], list[tuple[Array, Array]]]:
     """Arrays to compute into, and pairs (from, to) to copy afterwards.
 
@@ -177,12 +199,11 @@ def results(
     if out is None:
         made = [np.empty(s, x.dtype.numpy) for s, x in zip(shapes, graph.outputs, strict=True)]
         return made, []
-    given = [out] if isinstance(out, np.ndarray) else list(out)
-    if len(given) != len(shapes):
-        raise InputTypeError(f"{name}: out has {len(given)} arrays, there are {len(shapes)} outputs")
+    if len(out) != len(shapes):
+        raise InputTypeError(f"{name}: out has length {len(out)}, there are {len(shapes)} outputs")
     targets: list[Array] = []
     copies: list[tuple[Array, Array]] = []
-    for number, (array, shape, x) in enumerate(zip(given, shapes, graph.outputs, strict=True)):
+    for number, (array, shape, x) in enumerate(zip(out, shapes, graph.outputs, strict=True)):
         _check_out(name, number, array, shape, x)
         direct = array.flags.c_contiguous and array.flags.aligned and type(array) is np.ndarray
         if direct and not any(np.may_share_memory(array, b) for b in (*busy, *targets)):

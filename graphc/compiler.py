@@ -25,7 +25,7 @@ from graphc.loops.build import build_program
 from graphc.loops.fuse import Fusion
 from graphc.loops.ir import Program
 from graphc.ops.leaves import Parameter
-from graphc.pipeline import Math, Options, Snapshot, run_stages
+from graphc.pipeline import GRAPH_STAGES, Math, Options, Snapshot, run_stages
 
 if TYPE_CHECKING:
     from graphc.inspect.report import Report
@@ -127,17 +127,20 @@ class CompiledFunction:
         unknown = [k for k in given if k not in self._input_keys]
         missing = [k for k in self._input_keys if k not in given]
         if unknown or missing or len(args) > 1:
+            found = ", ".join(type(a).__name__ for a in args)
             raise InputTypeError(
-                f"{self.name} takes a dict with the keys {', '.join(self._input_keys)}",
-                where=[f"missing  {k}" for k in missing] + [f"unknown  {k}" for k in unknown],
+                f"{self.name} takes a dict with the keys {', '.join(map(str, self._input_keys))}",
+                where=[
+                    *(f"missing  {k}" for k in missing),
+                    *(f"unknown  {k}" for k in unknown),
+                    *([f"found    {found}"] if args and not given or len(args) > 1 else []),
+                ],
             )
-        if isinstance(out.get("out"), Mapping) and self._output_keys is not None:
-            out["out"] = [out["out"][k] for k in self._output_keys]
         return tuple(given[k] for k in self._input_keys), out
 
     def _slow(self, *args: Any, **kwargs: Any) -> Any:
         """Convert the arguments and run, or raise the precise error. Nothing changes on errors."""
-        out = kwargs.pop("out", None)
+        out = self._listed(kwargs.pop("out", None))
         inputs = self.graph.inputs
         values = arguments.match(self.name, inputs, args, kwargs)
         arrays = [arguments.convert(self.name, x, v) for x, v in zip(inputs, values, strict=True)]
@@ -154,11 +157,25 @@ class CompiledFunction:
             target[...] = source
         return self._pack(targets, out)
 
-    def _pack(self, targets: list[Array], out: Any) -> Any:
-        if out is not None:
-            found = [out] if isinstance(out, np.ndarray) else list(out)
-        else:
-            found = [t if t.ndim else t[()] for t in targets]
+    def _listed(self, out: Any) -> list[Any] | None:
+        """The caller's arrays in the order of the outputs."""
+        if out is None:
+            return None
+        if isinstance(out, np.ndarray):
+            return [out]
+        keys = self._output_keys
+        if isinstance(out, Mapping) and keys is not None and set(out) == set(keys):
+            return [out[k] for k in keys]
+        if isinstance(out, (list, tuple)):
+            return list(out)
+        form = "an array" if self._form == "single" else f"a {self._form} of arrays"
+        if keys is not None:
+            form = f"a dict of arrays with the keys {', '.join(map(str, keys))}"
+        found = f"keys {', '.join(map(str, out))}" if isinstance(out, Mapping) else type(out).__name__
+        raise InputTypeError(f"{self.name}: out is {form}", where=[f"found  {found}"])
+
+    def _pack(self, targets: list[Array], out: list[Any] | None) -> Any:
+        found = [t if t.ndim else t[()] for t in targets] if out is None else out
         if self._form == "none":
             return None
         if self._form == "single":
@@ -213,19 +230,25 @@ def _flatten(what: str, structure: Structure | None) -> tuple[Expr, ...]:
         return ()
     if isinstance(structure, Expr):
         return (structure,)
-    values = structure.values() if isinstance(structure, Mapping) else structure
-    flat = tuple(values)
+    hint = f"{what} is an Expr, or a list, tuple or dict of them"
+    if not isinstance(structure, (Mapping, list, tuple)):
+        found = type(structure).__name__
+        raise GraphError(f"compile: {what} is {found}, not an expression", hint=hint)
+    flat = tuple(structure.values() if isinstance(structure, Mapping) else structure)
     for value in flat:
         if not isinstance(value, Expr):
-            raise GraphError(
-                f"compile: {what} holds {type(value).__name__}, not an expression",
-                hint=f"{what} is an Expr, or a list, tuple or dict of them",
-            )
+            found = type(value).__name__
+            raise GraphError(f"compile: {what} holds {found}, not an expression", hint=hint)
     return flat
 
 
 def _updates(updates: Mapping[Parameter, Any] | None) -> tuple[tuple[Parameter, Expr], ...]:
     pairs = []
+    if updates is not None and not isinstance(updates, Mapping):
+        raise GraphError(
+            f"compile: updates is {type(updates).__name__}, not a dict",
+            hint="updates={parameter: next value}",
+        )
     for parameter, value in (updates or {}).items():
         if not isinstance(parameter, Parameter):
             shown = describe([("key", parameter)]) if isinstance(parameter, Expr) else []
@@ -237,10 +260,23 @@ def _updates(updates: Mapping[Parameter, Any] | None) -> tuple[tuple[Parameter, 
         if not isinstance(value, Expr):
             raise GraphError(
                 f"compile: the update of {parameter.name!r} is {type(value).__name__}, "
-                "not an expression"
+                "not an expression",
+                where=describe([("parameter", parameter)]),
+                hint="for a fixed value gr.constant, broadcast to the parameter's shape",
             )
         pairs.append((parameter, value))
     return tuple(pairs)
+
+
+def _skipped(skip: str | Sequence[str]) -> frozenset[str]:
+    """The stages to leave out (CompileError if one is unknown or needed)."""
+    known = [*(s.name for s in GRAPH_STAGES if s.optional), "fuse"]
+    for name in [skip] if isinstance(skip, str) else skip:
+        if name not in known:
+            raise CompileError(
+                f"compile: there is no stage {name!r} to skip", hint=f"stages: {', '.join(known)}"
+            )
+    return frozenset([skip] if isinstance(skip, str) else skip)
 
 
 def available_threads() -> int:
@@ -261,7 +297,7 @@ def compile(
     verify: bool = False,
     name: str = "f",
     target: str = "native",
-    skip: Sequence[str] = (),
+    skip: str | Sequence[str] = (),
 ) -> CompiledFunction:
     """Compile a graph to a function.
 
@@ -311,10 +347,10 @@ def compile(
         raise CompileError(f"compile: {name!r} is not a name", hint="use a Python identifier")
     if math not in ("strict", "default", "fast"):
         raise CompileError(f"compile: math is strict, default or fast, not {math!r}")
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
+    if threads is not None and (type(threads) is not int or threads < 1):
         raise CompileError(f"compile: threads is a positive number, not {threads!r}")
     graph = check(Graph(_flatten("inputs", inputs), _flatten("outputs", outputs), _updates(updates)))
-    options = Options(math, verify, frozenset(skip))
+    options = Options(math, verify, _skipped(skip))
     chosen = get_backend(backend)
     direct = not isinstance(inputs, Mapping) and not isinstance(outputs, Mapping)
     cls = chosen.function_class(CompiledFunction) if direct else CompiledFunction

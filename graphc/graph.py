@@ -85,14 +85,17 @@ def _check_leaves(graph: Graph) -> None:
             where=describe([("leaf", n) for n in missing]),
             hint="add it to the inputs, or replace it by a constant",
         )
-    names_of: dict[str, Parameter] = {}
+    leaves: dict[str, Expr] = {x.name or "": x for x in graph.inputs}
     for p in graph.parameters():
-        other = names_of.setdefault(p.name or "", p)
+        other = leaves.setdefault(p.name or "", p)
         if other is not p:
+            both = isinstance(other, Parameter)
             raise GraphError(
-                f"two parameters are named {p.name!r}",
+                f"two parameters are named {p.name!r}"
+                if both
+                else f"an input and a parameter are named {p.name!r}",
                 where=describe([("first", other), ("second", p)]),
-                hint="give each parameter its own name",
+                hint="give each leaf its own name",
             )
 
 

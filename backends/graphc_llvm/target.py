@@ -86,10 +86,13 @@ def host(level: str = "native") -> Target:
     """
     initialize()
     triple = llvm.get_process_triple()
+    own = llvm.get_host_cpu_features().flatten()
     if level == "native":
-        return from_features(triple, "", llvm.get_host_cpu_features().flatten())
+        return from_features(triple, "", own)
     if level not in _LEVELS:
         raise CompileError(
             f"target {level!r} is not known", hint=f"one of native, {', '.join(_LEVELS)}"
         )
+    if missing := set(_LEVELS[level].split(",")) - set(own.split(",")):
+        raise CompileError(f"this machine has no {level}", where=sorted(missing))
     return from_features(triple, "", _LEVELS[level])

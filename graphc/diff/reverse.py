@@ -148,6 +148,8 @@ def grad(
     """
     wanted = [targets] if isinstance(targets, Expr) else list(targets)
     _check_output(output)
+    if unused not in ("error", "zero"):
+        raise DifferentiationError(f"grad: unused is error or zero, not {unused!r}")
     order = topological([output])
     reached = set(order)
     for target in wanted:
