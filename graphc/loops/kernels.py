@@ -180,7 +180,8 @@ def _copy_into(
         read: Statement = Const("v", x.dtype, value.reshape(-1)[0].item())
     else:
         access = _access(x, fusion)
-        index = _flat(_vars(x.shape), access.strides, access.offset)
+        steps = _steps(x.shape, access.strides)
+        index = _flat(_vars(x.shape), steps, access.offset)
         read = Load("v", buffer_of(access.base), index)
     body = [read, Store(out, target, "v")]
     return LoopKernel(name, _nest(x.shape, body), label, 0, 2 * x.type.nbytes)
