@@ -15,7 +15,7 @@ from graphc.errors import CompileError
 from graphc.loops.ir import Guard
 from graphc.types import Atom, Dim, DType, Shape, Size, size_symbols
 from graphc_llvm.builtin import BIND, DERIVED, FIXED, SYMBOL
-from graphc_llvm.emit import Function, Module, Value
+from graphc_llvm.emit import COLD, Function, Module, Value
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def emit_entry(module: Module, name: str, signature: Signature) -> None:
 class _SizesWriter:
     def __init__(self, module: Module, name: str, signature: Signature) -> None:
         params = [("ptr", "symbols"), ("ptr", "found"), ("ptr", "derived")]
-        self.f = Function(module, f"{name}_sizes", "i1", params)
+        self.f = Function(module, f"{name}_sizes", "i1", params, attributes=COLD)
         self.signature = signature
         self.values: dict[str, Value] = {}
         self.conditions: list[Value] = []

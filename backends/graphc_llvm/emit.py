@@ -13,6 +13,9 @@ from graphc_llvm.target import Target
 Value = str
 """An operand as LLVM writes it: ``%t3``, ``0.0``, ``splat (float 0x3FF0000000000000)``."""
 
+#: Attributes of functions that run once in a while: LLVM compiles them quickly instead of well.
+COLD = "noinline nounwind optnone"
+
 
 class Module:
     """Functions, globals and declarations of one LLVM module."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from graphc_llvm.emit import Module, Value
-from graphc_llvm.gemm.code import COLD, Code
+from graphc_llvm.emit import COLD, Module, Value
+from graphc_llvm.gemm.code import Code
 from graphc_llvm.gemm.micro import KERNEL_PARAMS, kernel
 from graphc_llvm.gemm.pack import pack_a, pack_b
 from graphc_llvm.gemm.tiling import Tiling

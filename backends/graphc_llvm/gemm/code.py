@@ -8,9 +8,6 @@ from dataclasses import dataclass
 
 from graphc_llvm.emit import Function, Value
 
-#: Attributes of functions that run once in a while: they are compiled quickly instead.
-COLD = "noinline optnone"
-
 
 @dataclass
 class Loop:

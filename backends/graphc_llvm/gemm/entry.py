@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from graphc_llvm.emit import Module, Value
+from graphc_llvm.emit import COLD, Module, Value
 from graphc_llvm.gemm.block import SLOTS, Slots, block_function, gemm_unit
-from graphc_llvm.gemm.code import COLD, Code
+from graphc_llvm.gemm.code import Code
 from graphc_llvm.gemm.gemv import gemv_unit
 from graphc_llvm.gemm.pack import unpack_tile
 from graphc_llvm.gemm.tiling import SCRATCH_BYTES_PER_THREAD, Tiling

@@ -29,9 +29,6 @@ from graphc_llvm.lower.frame import Finder, Frame
 
 SYMBOLS: Final = {"float32": "gc_gemm_f32", "float64": "gc_gemm_f64"}
 
-#: Slots of the descriptor that the library reads.
-SLOTS: Final = 17
-
 
 def collapsed(kernel: ContractionKernel) -> tuple[Shape, tuple[Shape, Shape, Shape]]:
     """The batch with axes merged that are one axis in all operands, and their strides."""
@@ -131,11 +128,8 @@ def _call(
     for operand, step in zip(operands, steps, strict=True):
         sizes += [step, operand.row, operand.column]
     sizes.append(int(kernel.accumulate))
-    descriptor = code.once(-1, "descriptor", lambda: code.alloca(f"[{SLOTS} x i64], align 8"))
-    for index, pointer in enumerate((out, a, b)):
-        code.store("ptr", pointer, code.slot(descriptor, index))
-    for index, size in enumerate(sizes, 3):
-        code.store("i64", code.size(size), code.slot(descriptor, index))
+    pointers = [("ptr", pointer) for pointer in (out, a, b)]
+    descriptor = frame.describe([*pointers, *(("i64", code.size(size)) for size in sizes)])
     arguments = [("ptr", "%rt"), ("ptr", descriptor), ("ptr", frame.scratch)]
     frame.stop_if_interrupted(code.call("i32", SYMBOLS[kernel.dtype.name], *arguments))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -72,6 +72,8 @@ class Frame:
         Memory for contractions.
     stops
         Whether the kernel being written may be interrupted, and ends the run if it fails.
+    described
+        What slots of the descriptor of contractions hold.
     """
 
     code: Code
@@ -83,6 +85,7 @@ class Frame:
     scratch: Value
     stops: bool = True
     names: set[str] = field(default_factory=set)
+    described: dict[int, str] = field(default_factory=dict)
 
     @property
     def module(self) -> Module:
@@ -108,6 +111,18 @@ class Frame:
             return self.code.load("ptr", slot)
         start = "%ws" if home.kind == "workspace" else self.rows
         return self.code.offset(start, self.code.size(home.where))
+
+    def describe(self, contents: Sequence[tuple[str, Bound]]) -> Value:
+        """The descriptor of contractions, filled with (type, value) of each slot."""
+        code, count = self.code, len(contents)
+        table = code.once(-1, "table", lambda: code.alloca(f"[{count} x i64], align 8"))
+        for index, (type, value) in enumerate(contents):
+            text = f"{type} {value}"
+            if code.depth or self.described.get(index) != text:
+                place = code.once(-1, ("slot", index), lambda i=index: code.slot(table, i))
+                code.store(type, value, place)
+            self.described[index] = "" if code.depth else text
+        return table
 
     def stop_if_interrupted(self, stopped: Value) -> None:
         """End the run if ``stopped`` (an i32, what the runtime returned) is not 0."""

@@ -97,11 +97,15 @@ def _step(
 ) -> Value:
     """The pointer moved by ``start`` and terms that are known at ``depth``, once."""
 
-    def compute() -> Value:
+    def distance() -> Value:
         total = code.size(start)
         for value, stride in terms:
             total = code.add(total, scaled(code, value, stride))
-        if total == 0:
+        return str(total)
+
+    def compute() -> Value:
+        total = code.once(depth, ("distance", terms, start), distance)
+        if total == "0":
             return pointer
         return code.op(f"getelementptr {place.element}, ptr {pointer}, i64 {total}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -258,21 +258,44 @@ class Nest:
             return
         names = self._touched(loop)
         carried = [pair for name in names for pair in self.states[name].flat()]
-        with self.code.loop(begin, end, step, carried) as it:
+        masks = self._first_mask(loop, begin, end)
+        with self.code.loop(begin, end, step, [*carried, *masks]) as it:
             self._set(names, it.values)
-            self._index(loop, it.index, end)
+            self._index(loop, it.index, it.values[len(carried) :])
             self.run(loop.body)
             it.next = [v for name in names for _, v in self.states[name].flat()]
+            it.next += [self._next_mask(it.index, end, step) for _ in masks]
         self._set(names, it.values)
 
-    def _index(self, loop: Loop, index: Bound, end: Bound) -> None:
+    def _index(self, loop: Loop, index: Bound, masks: Sequence[Value]) -> None:
         """Define the loop variable, and the mask of a masked span."""
         depth = -1 if isinstance(index, int) else self.code.depth
         self.env[loop.var] = Val("int64", 1, (str(index),), depth)
-        if self.span.var == loop.var and self.span.mask is not None:
-            count = self.code.sub(end, index)
-            mask = first_lanes(self.code, count, self.span.width)
+        for mask in masks:
             self.span = replace(self.span, mask=mask)
+
+    def _first_mask(self, loop: Loop, begin: Bound, end: Bound) -> list[tuple[str, Value]]:
+        """The mask that a loop begins with, if its span is masked: type and value."""
+        if self.span.var != loop.var or self.span.mask is None:
+            return []
+        width = self.span.width
+        return [(f"<{width} x i1>", first_lanes(self.code, self.code.sub(end, begin), width))]
+
+    def _next_mask(self, index: Bound, end: Bound, step: int) -> Value:
+        """The mask after that of ``index``: all lanes, without computing it, or the rest."""
+        code, width = self.code, self.span.width
+        rest = code.sub(end, code.add(index, step))
+        if isinstance(rest, int) and (rest <= 0 or rest >= width):
+            return "splat (i1 true)"
+        whole, last = code.fresh("whole"), code.fresh("last")
+        before = code.block
+        code.branch_if(code.op(f"icmp sge i64 {rest}, {width}"), whole, last)
+        code.label(last)
+        mask = first_lanes(code, rest, width)
+        code.branch(whole)
+        code.label(whole)
+        choice = f"[ splat (i1 true), %{before} ], [ {mask}, %{last} ]"
+        return code.op(f"phi <{width} x i1> {choice}")
 
     def _touched(self, loop: Loop) -> list[Name]:
         """Running accumulators that the nest adds to."""

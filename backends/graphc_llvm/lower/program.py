@@ -11,16 +11,13 @@ from graphc.loops.ir import (
     LoopKernel,
     Program,
 )
-from graphc_llvm.emit import Module
+from graphc_llvm.emit import COLD, Module
 from graphc_llvm.gemm import SCRATCH_BYTES_PER_THREAD
 from graphc_llvm.lower.code import Bound, Code
 from graphc_llvm.lower.contractions import as_loops, in_library, lower_contraction
 from graphc_llvm.lower.frame import ALIGNMENT, Frame, Home, aligned, homes, row_layout
 from graphc_llvm.lower.kernels import lower_kernel
 from graphc_llvm.target import Target
-
-#: Attributes of functions that are compiled quickly instead of well.
-COLD = "noinline nounwind optnone"
 
 _ESCAPED = tuple(f"\\{byte:02X}" for byte in range(256))
 

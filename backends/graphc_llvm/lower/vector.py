@@ -22,17 +22,24 @@ SHORT = frozenset(
 )
 LONG = 12
 
-#: Vectors side by side for bodies of at most so many instructions.
+#: Vectors side by side for bodies of at most so many instructions, if each iteration adds to
+#: what the one before has made: several such chains run at the same time. Others gain nothing.
 UNROLL = ((3, 8), (8, 4), (24, 2))
+#: At most so many if the chains run through a loop in the body.
+UNROLL_INNER = 2
 
 
 @dataclass(frozen=True)
 class Shape:
-    """``width`` lanes, ``parts`` vectors side by side, a masked tail or a scalar one."""
+    """``width`` lanes, ``parts`` vectors side by side, a masked tail or a scalar one.
+
+    With ``single`` all vectors are masked, so that the body is written, and compiled, once.
+    """
 
     width: int
     parts: int
     masked: bool
+    single: bool
 
     @property
     def step(self) -> int:
@@ -57,7 +64,9 @@ def shape_of(loop: Loop, target: Target) -> Shape:
     floats = [t.itemsize for t in types if t.is_float]
     width = target.lanes(max(floats or [t.itemsize for t in types], default=1))
     narrow = any(t.itemsize < 4 for t in types) and target.vector_bytes < 64
-    return Shape(width, _parts(loop), target.masked and not narrow)
+    parts = _parts(loop)
+    single = parts == 1 and target.masked and target.vector_bytes == 64
+    return Shape(width, parts, target.masked and not narrow, single)
 
 
 def _types(loop: Loop) -> set[DType]:
@@ -75,10 +84,13 @@ def _types(loop: Loop) -> set[DType]:
 
 def _parts(loop: Loop) -> int:
     body = list(ir.statements(loop.body))
+    chained = {s.accumulator for s in body if isinstance(s, ir.Accumulate) and s.index is None}
+    if not chained:
+        return 1
     cost = sum(_cost(s) for s in body)
-    limit = next((parts for most, parts in UNROLL if cost <= most), 1)
-    reduces = any(isinstance(s, ir.Accumulate) for s in body)
-    return limit if reduces else min(limit, 4)
+    parts = next((parts for most, parts in UNROLL if cost <= most), 1)
+    own = {a.name for a in loop.accumulators}
+    return parts if chained & own else min(parts, UNROLL_INNER)
 
 
 def _cost(s: ir.Statement) -> int:
@@ -95,10 +107,14 @@ def passes(code: Code, shape: Shape, loop: Loop, begin: Bound, end: Bound) -> It
         yield from _static(shape, begin, end)
         return
     step, width = shape.step, shape.width
+    aligned = isinstance(loop.extent, int) and loop.extent % step == 0
+    if shape.single and not aligned:
+        yield Pass(begin, end, width, 1, masked=True)
+        return
     whole = code.op(f"and i64 {code.sub(end, begin)}, {-step}")
     middle = code.add(begin, whole)
     yield Pass(begin, middle, width, shape.parts)
-    if isinstance(loop.extent, int) and loop.extent % step == 0:
+    if aligned:
         return
     if shape.masked:
         yield Pass(middle, end, width, 1, masked=True)
@@ -113,10 +129,16 @@ def passes(code: Code, shape: Shape, loop: Loop, begin: Bound, end: Bound) -> It
 
 def _static(shape: Shape, begin: int, end: int) -> Iterator[Pass]:
     width, step = shape.width, shape.step
+    if shape.single and (end - begin) % step and end - begin > 2 * width:
+        yield Pass(begin, end, width, 1, masked=True)
+        return
     middle = begin + (end - begin) // step * step
     if middle > begin:
         yield Pass(begin, middle, width, shape.parts)
     single = middle + (end - middle) // width * width
+    if shape.masked and middle > begin and middle < single < end:
+        yield Pass(middle, end, width, 1, masked=True)
+        return
     if single > middle:
         yield Pass(middle, single, width, (single - middle) // width)
     if single < end:
