@@ -18,9 +18,10 @@ from graphc.backend import (
     ResultForm,
     get_backend,
 )
-from graphc.errors import CompileError, GraphError, InputTypeError
+from graphc.errors import CompileError, GraphError, IndexOutOfRangeError, InputTypeError
 from graphc.expr import Expr, describe, uncollected
 from graphc.graph import Graph, check, graph_guards, graph_symbols
+from graphc.interpret import find_bad_index
 from graphc.loops.build import build_program
 from graphc.loops.fuse import Fusion
 from graphc.loops.ir import Program
@@ -152,7 +153,10 @@ class CompiledFunction:
                 a.copy() if any(np.may_share_memory(a, s) for s in states) else a for a in arrays
             ]
         targets, copies = arguments.results(self.name, self.graph, out, sizes, [*arrays, *states])
-        self._executable.run(arrays, targets, [sizes[s] for s in self._symbols])
+        try:
+            self._executable.run(arrays, targets, [sizes[s] for s in self._symbols])
+        except IndexError as error:
+            raise self._index_error(arrays, sizes) from error
         for source, target in copies:
             target[...] = source
         return self._pack(targets, out)
@@ -173,6 +177,20 @@ class CompiledFunction:
             form = f"a dict of arrays with the keys {', '.join(map(str, keys))}"
         found = f"keys {', '.join(map(str, out))}" if isinstance(out, Mapping) else type(out).__name__
         raise InputTypeError(f"{self.name}: out is {form}", where=[f"found  {found}"])
+
+    def _index_error(
+        self, arrays: Sequence[Array], sizes: Mapping[str, int]
+    ) -> IndexOutOfRangeError:
+        """The error that names the index which lies outside its axis."""
+        values = dict(zip(self.graph.inputs, arrays, strict=True))
+        found = find_bad_index(self.graph.roots, values, sizes)
+        if found is None:
+            return IndexOutOfRangeError(f"{self.name}: an index is out of range")
+        node, position, size = found
+        return IndexOutOfRangeError(
+            f"{self.name}: the index {position} is out of range for an axis of size {size}",
+            where=describe([("index", node.args[1]), (node.op.roles[0], node.args[0])]),
+        )
 
     def _pack(self, targets: list[Array], out: list[Any] | None) -> Any:
         found = [t if t.ndim else t[()] for t in targets] if out is None else out

@@ -51,6 +51,26 @@ def evaluate(
     return [np.asarray(memo[o]) for o in outputs]
 
 
+def find_bad_index(
+    outputs: Sequence[Expr], values: Mapping[Expr, Any], sizes: Mapping[str, int]
+) -> tuple[Expr, int, int] | None:
+    """The first node that reads or writes outside an axis, the position, the axis' size."""
+    memo: dict[Expr, Any] = {node: np.asarray(v) for node, v in values.items()}
+    with np.errstate(all="ignore"):
+        for node in topological(outputs):
+            if node.op.family == "indexing":
+                size = _concrete(node.attrs.get("size"), sizes)
+                size = memo[node.args[0]].shape[node.attrs["axis"]] if size is None else size
+                index = memo[node.args[1]]
+                low = -size if node.attrs.get("wrap", True) else 0
+                outside = index[(index < low) | (index >= size)]
+                if outside.size:
+                    return node, int(outside.flat[0]), size
+            if node not in memo:
+                memo[node] = _node(node, memo, sizes)
+    return None
+
+
 def _node(node: Expr, memo: Mapping[Expr, Any], sizes: Mapping[str, int]) -> Any:
     if isinstance(node, Parameter):
         return node.value.copy()

@@ -114,6 +114,7 @@ def _structured() -> dict[str, list[Layout]]:
         (((4, 5), (7, 5)), {"axis": 0}),
         (((4, 5), (4, 0)), {"axis": 1}),
     ]
+    forward = [(shapes, {**attrs, "wrap": False}) for shapes, attrs in gather]
     table: dict[str, list[Layout]] = {
         **dict.fromkeys(["sum", "prod", "logsumexp", "norm"], reduce + empty),
         **dict.fromkeys(["any", "all"], reduce + empty),
@@ -153,7 +154,7 @@ def _structured() -> dict[str, list[Layout]]:
             (((2,), (3,)), {"axis": 0}),
             (((2, 1), (2, 3), (2, 0)), {"axis": 1}),
         ],
-        "gather": gather,
+        "gather": gather + forward,
         "scatter_add": [
             (((5,), (5,)), {"axis": 0, "size": 3}),
             (((4, 5), (4, 5)), {"axis": 1, "size": 4}),
@@ -265,7 +266,7 @@ def _draw(
     low, high = op.domain[min(place, len(op.domain) - 1)]
     if op.name in ("gather", "scatter_add") and place == 1:
         size = attrs.get("size", 4)
-        return rng.integers(-size, size, shape)
+        return rng.integers(-size if attrs.get("wrap", True) else 0, size, shape)
     if dtype.is_integer:
         unsigned = dtype.name.startswith("u") or op.name == "pow"
         low = max(low, 0) if unsigned else low

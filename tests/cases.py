@@ -253,7 +253,7 @@ NUMPY = [_numpy_case(name, *row) for name, row in _NUMPY.items()]
 
 _X = np.array([-30.0, -5.0, -2.0, -1.0, -1e-3, 0.0, 1e-3, 1.0, 2.0, 3.5, 5.0, 30.0])
 _Z = _reals(4, 6) * 3
-_LABELS = np.array([0, 5, 2, -1])
+_LABELS = np.array([0, 5, 2, 5])
 _P = sp.softmax(_reals(4, 6), -1)
 _T = sp.softmax(_reals(4, 6), -1)
 _PROB = np.array([0.1, 0.5, 0.9, 0.0, 1.0])

@@ -293,7 +293,7 @@ def _classes(
 
 
 def _chosen(x: Expr, labels: Expr, axis: int) -> Expr:
-    return squeeze(take_along_axis(x, expand_dims(labels, axis), axis), axis)
+    return squeeze(take_along_axis(x, expand_dims(labels, axis), axis, wrap=False), axis)
 
 
 @scoped

@@ -33,7 +33,7 @@ from graphc.loops.ir import (
     Statement,
     Store,
 )
-from graphc.types import DType, Size, int64, product, same_size
+from graphc.types import DType, Size, bool_, int64, product, same_size
 
 #: Row values of earlier phases that cost more flops than this are kept in row memory.
 SPILL_COST = 6
@@ -89,7 +89,6 @@ class _Nest:
         self.vector_axis = self.choose_vector_axis()
         self.levels: list[_Level] = [_Level(None, "")]
         self.level_of: dict[Name, int] = {}
-        self.dtype_of: dict[Name, DType] = {}
         self.indices: list[tuple[Index, bool]] = []
         self.spilled: dict[Expr, Buffer] = {}
         self.phase_of = self.find_phases()
@@ -376,7 +375,7 @@ class _Nest:
         names = [self.value(x, i) for x, i in self.reads(node, at)]
         self.flops = self.flops + node.op.cost * product(self.extents_of(names))
         return self.assign(
-            lambda n: Compute(n, node.op.name, tuple(names), node.dtype), names, node.dtype
+            lambda n: Compute(n, node.op.name, tuple(names), node.dtype), names
         )
 
     def extents_of(self, names: Sequence[Name]) -> list[Size]:
@@ -402,11 +401,22 @@ class _Nest:
         raw = self.value(index, at)
         if index.dtype != int64:
             narrow = raw
-            raw = self.assign(lambda n: Compute(n, "cast", (narrow,), int64), [narrow], int64)
+            raw = self.assign(lambda n: Compute(n, "cast", (narrow,), int64), [narrow])
         size = source.shape[axis]
-        checked = self.assign(lambda n: CheckedIndex(n, raw, size), [raw], int64)
+        if not node.attrs.get("wrap", True):
+            raw = self.not_negative(raw, size)
+        checked = self.assign(lambda n: CheckedIndex(n, raw, size), [raw])
         place = tuple(Index(((checked, 1),)) if a == axis else i for a, i in enumerate(at))
         return self.load(self.buffer_of(access.base), _flat(place, access.strides, access.offset))
+
+    def not_negative(self, raw: Name, size: Size) -> Name:
+        """An index that is outside its axis if it is negative."""
+        zero = self.assign(lambda n: Const(n, int64, 0), [])
+        outside = self.position(Index((), size), int64)
+        names = [raw, zero]
+        low = self.assign(lambda n: Compute(n, "less", (raw, zero), bool_), names)
+        names = [low, outside, raw]
+        return self.assign(lambda n: Compute(n, "where", tuple(names), int64), names)
 
     def emit_single(self, node: Expr, at: Indices) -> Name:
         """A reduction over axes of size 1: the element itself."""
@@ -417,23 +427,22 @@ class _Nest:
 
     def position(self, index: Index, dtype: DType) -> Name:
         self.indices.append((index, True))
-        name = self.assign(lambda n: Position(n, index), [t for t, _ in index.terms], int64)
+        name = self.assign(lambda n: Position(n, index), [t for t, _ in index.terms])
         if dtype == int64:
             return name
-        return self.assign(lambda n: Compute(n, "cast", (name,), dtype), [name], dtype)
+        return self.assign(lambda n: Compute(n, "cast", (name,), dtype), [name])
 
     def load(self, buffer: Buffer, index: Index) -> Name:
         self.indices.append((index, False))
         self.touch(buffer)
         return self.assign(
-            lambda n: Load(n, buffer, index), [t for t, _ in index.terms], buffer.dtype
+            lambda n: Load(n, buffer, index), [t for t, _ in index.terms]
         )
 
     def assign(
         self,
         make: Callable[[Name], Statement],
         uses: Sequence[Name],
-        dtype: DType | None = None,
     ) -> Name:
         self.count += 1
         name = f"v{self.count}"

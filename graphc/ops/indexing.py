@@ -50,7 +50,9 @@ def _gather_type(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
     return TensorType(x.dtype, index.shape)
 
 
-def _evaluate_gather(x: Any, index: Any, axis: int) -> Any:
+def _evaluate_gather(x: Any, index: Any, axis: int, wrap: bool = True) -> Any:
+    if not wrap and (index < 0).any():
+        raise IndexError("index out of range in take_along_axis")
     return np.take_along_axis(x, index, axis)
 
 
@@ -58,7 +60,9 @@ def _gather_vjp(ct: Expr, out: Expr, x: Expr, index: Expr) -> tuple[Expr, None]:
     axis = out.attrs["axis"]
     if same_size(index.shape[axis], 1):
         index = _wide(index)
-        chosen = ew.equal(iota(x.shape, axis, index.dtype), _wrapped(index, x.shape[axis]))
+        if out.attrs.get("wrap", True):
+            index = _wrapped(index, x.shape[axis])
+        chosen = ew.equal(iota(x.shape, axis, index.dtype), index)
         return ew.where(chosen, broadcast_to(ct, x.shape), scalar_like(0, ct)), None
     return scatter_add(ct, index, axis, x.shape[axis]), None
 
@@ -162,11 +166,13 @@ def scatter_add(values: ExprLike, index: ExprLike, axis: int, size: int | str | 
 
 
 @explained
-def take_along_axis(x: ExprLike, index: ExprLike, axis: int = -1) -> Expr:
+def take_along_axis(
+    x: ExprLike, index: ExprLike, axis: int = -1, *, wrap: bool = True
+) -> Expr:
     """Elements at positions along an axis, as `numpy.take_along_axis`; other axes broadcast.
 
-    Negative positions count from the end. A position outside the axis raises `InputError`
-    when the function runs.
+    Negative positions count from the end, or with ``wrap=False`` are outside the axis. A
+    position outside the axis raises `InputError` when the function runs.
     """
     node, i = as_expr(x), as_expr(index)
     if node.ndim != i.ndim:
@@ -180,7 +186,7 @@ def take_along_axis(x: ExprLike, index: ExprLike, axis: int = -1) -> Expr:
         broadcast_to(e, tuple(e.shape[a] if a == place else s for a, s in enumerate(rest)))
         for e in (node, i)
     ]
-    return apply(GATHER, spread, {"axis": place})
+    return apply(GATHER, spread, {"axis": place} if wrap else {"axis": place, "wrap": False})
 
 
 @explained

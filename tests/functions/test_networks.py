@@ -367,3 +367,12 @@ def test_error_texts():
     )
     assert "rank 2" in _raised(lambda: nn.softmax(z, axis=2)).summary
     assert _raised(lambda: nn.l2([])).summary == "a penalty needs at least one tensor"
+
+
+@pytest.mark.parametrize("backend", ["interpret", "llvm"])
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_label_outside_the_classes_is_an_error(backend: str, label: int) -> None:
+    z, t = gr.tensor("z", ("n", 3)), gr.tensor("t", ("n",), "int64")
+    f = gr.compile([z, t], gr.nn.cross_entropy(z, t), backend=backend, name="loss")
+    with pytest.raises(IndexError, match=rf"loss: the index {label} is out of range .* size 3"):
+        f(np.zeros((2, 3), "f"), [0, label])
