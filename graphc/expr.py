@@ -98,7 +98,7 @@ _internal: dict[str, bool] = {}
 _sources: dict[tuple[str, int], Source] = {}
 
 
-def _user_line() -> Source | None:
+def user_line() -> Source | None:
     """The innermost line outside this package."""
     if _building.source is not None:
         return _building.source
@@ -239,7 +239,17 @@ class Expr:
         The derivative rule or rewrite that made it, and for which node.
     """
 
-    __slots__ = ("__weakref__", "args", "attrs", "name", "op", "origin", "scope", "source", "type")
+    __slots__ = (
+        "__weakref__",
+        "args",
+        "attrs",
+        "name",
+        "op",
+        "origin",
+        "scope",
+        "source",
+        "type",
+    )
 
     op: Op
     args: tuple[Expr, ...]
@@ -266,7 +276,7 @@ class Expr:
         put(self, "attrs", attrs)
         put(self, "type", type)
         put(self, "name", name)
-        put(self, "source", _user_line())
+        put(self, "source", user_line())
         put(self, "scope", _building.scope)
         put(self, "origin", _building.origin)
 
@@ -402,7 +412,7 @@ def apply(op: Op, args: Sequence[Expr], attrs: Mapping[str, Any] | None = None) 
             raise
         roles = op.roles or tuple(f"operand {i}" for i in range(len(args)))
         where = describe(zip(roles, args, strict=False))
-        where += [f"at     {line}" for line in [_user_line()] if line]
+        where += [f"at     {line}" for line in [user_line()] if line]
         raise error.__class__(
             f"{op.name}: {error.summary}", where=where, hint=error.hint
         ) from None
@@ -492,7 +502,7 @@ def check_number(value: Any) -> None:
     if array.dtype.kind == "f" and np.isnan(array).any():
         raise GraphError(
             "a number in the expression is NaN",
-            where=[f"at  {line}" for line in [_user_line()] if line],
+            where=[f"at  {line}" for line in [user_line()] if line],
             hint="if it is meant, say so: gr.constant(float('nan'))",
         )
 
@@ -532,7 +542,9 @@ def topological(outputs: Iterable[Expr]) -> list[Expr]:
     return order
 
 
-def replace(outputs: Sequence[Expr], step: Callable[[Expr, tuple[Expr, ...]], Expr]) -> list[Expr]:
+def replace(
+    outputs: Sequence[Expr], step: Callable[[Expr, tuple[Expr, ...]], Expr]
+) -> list[Expr]:
     """Rebuild a graph bottom up: ``step(node, new operands)`` gives each new node."""
     memo: dict[int, Expr] = {}
     for node in topological(outputs):

@@ -15,8 +15,8 @@ from graphc.errors import VerificationError
 from graphc.graph import Graph
 from graphc.rewrite import rewrite
 from graphc.rewrite.cse import merge
-from graphc.rewrite.multiply_add import fuse_multiply_add
 from graphc.rewrite.engine import Stage, allowed
+from graphc.rewrite.multiply_add import fuse_multiply_add
 
 Math = Literal["strict", "default", "fast"]
 

@@ -11,7 +11,15 @@ from collections.abc import Sequence
 from typing import Literal, overload
 
 from graphc.errors import DifferentiationError, UnsupportedOpError
-from graphc.expr import Expr, constant_value, describe, scalar_like, stemming, topological, uncollected
+from graphc.expr import (
+    Expr,
+    constant_value,
+    describe,
+    scalar_like,
+    stemming,
+    topological,
+    uncollected,
+)
 from graphc.ops.elementwise import mask_of, masked, neg
 from graphc.ops.movement import broadcast_to, sum_to
 from graphc.ops.table import Partial

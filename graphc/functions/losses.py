@@ -152,7 +152,8 @@ def binary_cross_entropy(
     Parameters
     ----------
     prediction
-        Probabilities ``o``, or with ``from_logits`` the ``z`` of ``o = sigmoid(z)``.
+        Probabilities ``o``, or with ``from_logits`` the ``z`` of ``o = sigmoid(z)``. Where the
+        probabilities are a `sigmoid` node, its operand is taken as the logits.
     from_logits
         Compute ``t * softplus(-z) + (1 - t) * softplus(z)``, which is exact where
         ``sigmoid(z)`` rounds to 0 or 1. Its gradient is ``sigmoid(z) - t``.
@@ -170,6 +171,8 @@ def binary_cross_entropy(
     >>> float(gr.compile(z, loss, backend="interpret")(1e4))
     0.0
     """
+    if isinstance(prediction, Expr) and prediction.op is ew.sigmoid and not from_logits:
+        prediction, from_logits = prediction.args[0], True
     x, t = _pair("binary_cross_entropy", prediction, target)
     if from_logits:
         values = t * ew.softplus(-x) + (1 - t) * ew.softplus(x)

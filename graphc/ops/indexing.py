@@ -166,9 +166,7 @@ def scatter_add(values: ExprLike, index: ExprLike, axis: int, size: int | str | 
 
 
 @explained
-def take_along_axis(
-    x: ExprLike, index: ExprLike, axis: int = -1, *, wrap: bool = True
-) -> Expr:
+def take_along_axis(x: ExprLike, index: ExprLike, axis: int = -1, *, wrap: bool = True) -> Expr:
     """Elements at positions along an axis, as `numpy.take_along_axis`; other axes broadcast.
 
     Negative positions count from the end, or with ``wrap=False`` are outside the axis. A

@@ -276,7 +276,8 @@ def _evaluate_softmax(x: Any, axes: Any) -> Any:
     if x.size == 0:
         return x.copy()
     with np.errstate(all="ignore"):
-        e = np.exp(x - np.max(x, axis=tuple(axes), keepdims=True))
+        top = np.max(x, axis=tuple(axes), keepdims=True)
+        e = np.exp(x - np.where(np.isfinite(top), top, np.zeros_like(top)))
         return e / np.sum(e, axis=tuple(axes), keepdims=True)
 
 

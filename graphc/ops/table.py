@@ -19,12 +19,12 @@ from graphc.expr import (
     Attrs,
     Expr,
     ExprLike,
-    _user_line,
     apply,
     as_expr,
     check_number,
     constant,
     describe,
+    user_line,
 )
 from graphc.loops.ir import Guard
 from graphc.types import DType, TensorType, broadcast_shapes, from_numpy
@@ -261,5 +261,5 @@ def _operands(role: str, value: Any) -> Iterable[tuple[str, Expr]]:
 
 
 def _where(operands: Iterable[tuple[str, Expr]]) -> list[str]:
-    line = _user_line()
+    line = user_line()
     return [*describe(operands), *([f"at     {line}"] if line else [])]

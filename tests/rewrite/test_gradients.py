@@ -248,3 +248,10 @@ def test_naive_functions_have_finite_gradients(name: str) -> None:
     assert np.isfinite(found).all()
     wide = LARGE.astype("float64")
     np.testing.assert_allclose(gradient, derivative(wide), rtol=2e-6, atol=1e-7)
+
+
+def test_cross_entropy_of_a_sigmoid_has_the_difference_as_its_gradient() -> None:
+    z, t = gr.tensor("z", ("n",)), gr.tensor("t", ("n",))
+    loss = gr.nn.binary_cross_entropy(gr.sigmoid(z), t, reduction="sum")
+    f = gr.compile([z, t], gr.grad(loss, z))
+    assert gr.formula(f, stage="stabilize") == "sigmoid(z) - t"
