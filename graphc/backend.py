@@ -26,8 +26,8 @@ GROUP = "graphc.backends"
 class Job:
     """A graph on its way to a backend.
 
-    ``program`` makes the loop program when it is first asked for. ``slow`` takes the arguments of
-    a call that a native entry does not accept as they are.
+    ``program`` makes the loop program when it is first asked for. ``slow`` takes the
+    arguments of a call that a native entry does not accept as they are.
     """
 
     name: str
@@ -53,7 +53,9 @@ class Executable(Protocol):
     callable: Callable[..., Any] | None
     timings: dict[str, float]
 
-    def run(self, inputs: Sequence[Array], outputs: Sequence[Array], sizes: Sequence[int]) -> None:
+    def run(
+        self, inputs: Sequence[Array], outputs: Sequence[Array], sizes: Sequence[int]
+    ) -> None:
         """Run on arrays of exactly the right types and sizes, contiguous."""
 
     def text(self, kind: str) -> str | bytes:
@@ -111,7 +113,9 @@ class _Interpreted:
     timings: dict[str, float] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def run(self, inputs: Sequence[Array], outputs: Sequence[Array], sizes: Sequence[int]) -> None:
+    def run(
+        self, inputs: Sequence[Array], outputs: Sequence[Array], sizes: Sequence[int]
+    ) -> None:
         graph = self.job.graph
         values: dict[Expr, Array] = dict(zip(graph.inputs, inputs, strict=True))
         bound = dict(zip(self.job.symbols, sizes, strict=True))
@@ -119,7 +123,9 @@ class _Interpreted:
             try:
                 results = evaluate(graph.roots, values, bound)
             except IndexError as error:
-                raise IndexOutOfRangeError(f"{self.job.name}: an index is out of range") from error
+                raise IndexOutOfRangeError(
+                    f"{self.job.name}: an index is out of range"
+                ) from error
             count = len(graph.outputs)
             for out, value in zip(outputs, results[:count], strict=True):
                 out[...] = value

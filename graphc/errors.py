@@ -70,4 +70,4 @@ class IndexOutOfRangeError(InputError, IndexError):
 
 
 class VerificationError(GraphcError, AssertionError):
-    """A stage of the pipeline produced something invalid: a fault of graphc, not of the user."""
+    """A stage produced something invalid: a fault of graphc, not of the user."""

@@ -127,5 +127,5 @@ def verify(stage: str, before: Graph, after: Graph) -> None:
         inferred = node.op.infer([a.type for a in node.args], node.attrs)
         if inferred != node.type:
             raise VerificationError(
-                f"stage {stage!r}: {node.op.name} has type {node.type}, its rule says {inferred}"
+                f"stage {stage!r}: {node.op.name} has type {node.type}, not {inferred}"
             )

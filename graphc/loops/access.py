@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from graphc.expr import Expr
 from graphc.ops.contraction import axis_sizes, parse
@@ -91,7 +92,10 @@ def regroup(shape: Shape, strides: Sequence[Size], new: Shape) -> tuple[Size, ..
 
 
 def _next_group(old: list[tuple[Size, Size]], new: list[Size]) -> list[Size] | None:
-    """Strides for the first new sizes that together cover the first old axes; both are consumed."""
+    """Strides for the first new sizes that together cover the first old axes.
+
+    Both are consumed.
+    """
     if not old:
         return None
     taken, wanted = [old.pop(0)], [new.pop(0)]
@@ -103,7 +107,7 @@ def _next_group(old: list[tuple[Size, Size]], new: list[Size]) -> list[Size] | N
             wanted.append(new.pop(0))
         else:
             return None
-    for (_, outer), (size, inner) in zip(taken, taken[1:], strict=False):
+    for (_, outer), (size, inner) in pairwise(taken):
         if not same_size(outer, inner * size):
             return None
     step, strides = taken[-1][1], []
@@ -158,7 +162,8 @@ def inner_merges(node: Expr, access_of: Callable[[Expr], Access | None]) -> bool
     a, b, c = parse(node.attrs["subscripts"])
     sizes = axis_sizes(node.attrs["subscripts"], left.type, right.type)
     first, second = access_of(left), access_of(right)
-    assert first is not None and second is not None
+    assert first is not None
+    assert second is not None
     letters = [x for x in a if x in b and x not in c]
     _, rest = merge_letters(
         letters,

@@ -17,20 +17,20 @@ How loops run
 ``parallel``  may be set on the outermost loop of a kernel: its range is cut into blocks of
               equal size (the last may be shorter), ``blocks(extent)`` of them; blocks run on
               any thread in any order. The number of blocks depends on sizes only, so results
-              do not depend on the number of threads. What stands before the loop in the kernel is
-              values only (recomputed by each block); what follows it runs once, after all blocks.
-              An accumulator of a parallel loop starts
-              anew in each block, and the partial results are combined in block order.
+              do not depend on the number of threads. What stands before the loop in the
+              kernel is values only (recomputed by each block); what follows it runs once,
+              after all blocks. An accumulator of a parallel loop starts anew in each block,
+              and the partial results are combined in block order.
 
 Accumulators
 ------------
 `Accumulate` adds a value to an accumulator of an enclosing loop. After the loop its name is the
-result, an ordinary value. Within a serial loop its name is the running value so far. An accumulator with a
-``shape`` is an array, indexed by `Accumulate.index`, kept in private memory of the block;
-it can be declared only by a parallel loop and ends up in the buffer named as its ``target``;
-its ``partials`` are workspace for ``MAX_ARRAY_BLOCKS`` copies, used if there is more than one block.
-Kinds: sum prod max min any all, argmax argmin (the value is compared, ``position`` is kept; first
-wins; a NaN wins over all). max and min propagate NaN.
+result, an ordinary value. Within a serial loop its name is the running value so far. An
+accumulator with a ``shape`` is an array, indexed by `Accumulate.index`, kept in private
+memory of the block; it can be declared only by a parallel loop and ends up in the buffer
+named as its ``target``; its ``partials`` are workspace for ``MAX_ARRAY_BLOCKS`` copies, used
+if there is more than one block. Kinds: sum prod max min any all, argmax argmin (the value is
+compared, ``position`` is kept; first wins; a NaN wins over all). max and min propagate NaN.
 """
 
 from __future__ import annotations
@@ -129,8 +129,10 @@ class CheckedIndex:
 
 @dataclass(frozen=True)
 class Store:
-    """``buffer[index] = value``; with ``add``, ``buffer[index] += value`` (never in vector loops
-    unless lanes address different elements)."""
+    """``buffer[index] = value``, or with ``add`` ``buffer[index] += value``.
+
+    In vector loops an addition needs lanes that address different elements.
+    """
 
     buffer: Buffer
     index: Index
@@ -225,7 +227,7 @@ class Operand:
 
 @dataclass(frozen=True)
 class ContractionKernel:
-    """``out[b] = a[b] @ b[b]``: for every index of ``batch_shape`` an (m, k) by (k, n) product."""
+    """``out[b] = a[b] @ b[b]``: an (m, k) by (k, n) product for each index of ``batch_shape``."""
 
     name: str
     a: Operand
@@ -260,8 +262,8 @@ class Program:
 
     ``commit`` is the number of kernels, counted from the start, that change no parameter:
     those may be interrupted and may fail; the rest runs to the end.
-    ``offsets`` places each workspace buffer in the workspace, in bytes (64-byte aligned, sizes of
-    symbolic buffers too), and ``workspace`` is the total.
+    ``offsets`` places each workspace buffer in the workspace, in bytes (64-byte aligned), and
+    ``workspace`` is the total.
     """
 
     symbols: tuple[str, ...]

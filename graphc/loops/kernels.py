@@ -55,7 +55,9 @@ def _flat(vars: Sequence[str], strides: Sequence[Size], offset: Size = 0) -> Ind
     return Index(tuple(terms), offset)
 
 
-def _nest(shape: Shape, body: Sequence[Statement], *, parallel: bool = True, cost: int = 1) -> tuple[Statement, ...]:
+def _nest(
+    shape: Shape, body: Sequence[Statement], *, parallel: bool = True, cost: int = 1
+) -> tuple[Statement, ...]:
     """Loops ``i0, i1, ...`` over a shape, the innermost as vectors."""
     inner: tuple[Statement, ...] = tuple(body)
     for axis in range(len(shape))[::-1]:
@@ -92,12 +94,10 @@ def copy_kernel(source: Buffer, target: Buffer, name: str, label: str) -> LoopKe
     return LoopKernel(name, _nest((size,), body), label, 0, size * (2 * target.dtype.itemsize))
 
 
-# contract ---------------------------------------------------------------------------------------
+# contract ------------------------------------------------------------------------------------
 
 
-def _contraction(
-    node: Expr, fusion: Fusion, buffer_of: BufferOf, name: str
-) -> list[Kernel]:
+def _contraction(node: Expr, fusion: Fusion, buffer_of: BufferOf, name: str) -> list[Kernel]:
     """Letters become batch, row, inner and column axes of matrix products.
 
     Letters of one role are merged where their strides allow in every operand; further letters
@@ -113,9 +113,15 @@ def _contraction(
         dict(zip(c, contiguous(node.shape), strict=True)),
     ]
     batch = [x for x in c if x in a and x in b]
-    rows, batch_rows = merge_letters([x for x in c if x in a and x not in b], sizes, strides[0], strides[2])
-    columns, batch_columns = merge_letters([x for x in c if x in b and x not in a], sizes, strides[1], strides[2])
-    inner, rest = merge_letters([x for x in a if x in b and x not in c], sizes, strides[0], strides[1])
+    rows, batch_rows = merge_letters(
+        [x for x in c if x in a and x not in b], sizes, strides[0], strides[2]
+    )
+    columns, batch_columns = merge_letters(
+        [x for x in c if x in b and x not in a], sizes, strides[1], strides[2]
+    )
+    inner, rest = merge_letters(
+        [x for x in a if x in b and x not in c], sizes, strides[0], strides[1]
+    )
     assert not rest, "inner letters are made mergeable before fusion"
     batches = [*batch, *batch_rows, *batch_columns]
 
@@ -148,7 +154,7 @@ def _contraction(
     return [kernel]
 
 
-# concatenate, pad -------------------------------------------------------------------------------
+# concatenate, pad ----------------------------------------------------------------------------
 
 
 def _concatenate(node: Expr, fusion: Fusion, buffer_of: BufferOf, name: str) -> list[Kernel]:
@@ -173,7 +179,13 @@ def _steps(shape: Shape, strides: Sequence[Size]) -> list[Size]:
 
 
 def _copy_into(
-    x: Expr, fusion: Fusion, buffer_of: BufferOf, out: Buffer, target: Index, name: str, label: str
+    x: Expr,
+    fusion: Fusion,
+    buffer_of: BufferOf,
+    out: Buffer,
+    target: Index,
+    name: str,
+    label: str,
 ) -> LoopKernel:
     value = constant_value(x)
     if value is not None and not fusion.owns_memory(x):
@@ -209,11 +221,11 @@ def _pad(node: Expr, fusion: Fusion, buffer_of: BufferOf, name: str) -> list[Ker
     return [fill_kernel, _copy_into(x, fusion, buffer_of, out, target, f"{name}_inside", "pad")]
 
 
-# scans ------------------------------------------------------------------------------------------
+# scans ---------------------------------------------------------------------------------------
 
 
 def _scan(node: Expr, fusion: Fusion, buffer_of: BufferOf, name: str) -> list[Kernel]:
-    """A running accumulator along the axis; lanes run over the last other axis if it is inner."""
+    """A running accumulator along the axis; lanes run over an axis inside it."""
     access = _access(node.args[0], fusion)
     out = buffer_of(node)
     axis, n = node.attrs["axis"], node.shape[node.attrs["axis"]]
@@ -230,7 +242,9 @@ def _scan(node: Expr, fusion: Fusion, buffer_of: BufferOf, name: str) -> list[Ke
     load = Load("x", buffer_of(access.base), index(access.strides, access.offset))
     store = Store(out, index(strides, 0), "total")
     add = Accumulate("total", "x")
-    body: list[Statement] = [load, store, add] if node.attrs["exclusive"] else [load, add, store]
+    body: list[Statement] = (
+        [load, store, add] if node.attrs["exclusive"] else [load, add, store]
+    )
     total = Accumulator("total", kind, node.dtype)  # type: ignore[arg-type]
     nest: tuple[Statement, ...] = (Loop(names[axis], n, "serial", tuple(body), (total,)),)
     others = [a for a in range(node.ndim) if a != axis]
@@ -241,7 +255,7 @@ def _scan(node: Expr, fusion: Fusion, buffer_of: BufferOf, name: str) -> list[Ke
     return [LoopKernel(name, nest, node.op.name, node.type.size, _bytes(node))]
 
 
-# scatter_add ------------------------------------------------------------------------------------
+# scatter_add ---------------------------------------------------------------------------------
 
 
 def _scatter(node: Expr, fusion: Fusion, buffer_of: BufferOf, name: str) -> list[Kernel]:
@@ -271,5 +285,8 @@ def _scatter(node: Expr, fusion: Fusion, buffer_of: BufferOf, name: str) -> list
 
 def _target(names: Sequence[str], node: Expr, axis: int) -> Index:
     full = [product(node.shape[a + 1 :]) for a in range(node.ndim)]
-    terms = [("place" if a == axis else v, s) for a, (v, s) in enumerate(zip(names, full, strict=True))]
+    terms = [
+        ("place" if a == axis else v, s)
+        for a, (v, s) in enumerate(zip(names, full, strict=True))
+    ]
     return Index(tuple(terms))
