@@ -13,7 +13,7 @@ from graphc.errors import CompileError
 from graphc.loops import ir
 from graphc.loops.ir import Accumulate, Accumulator, Buffer, Index, Load, Loop, Statement
 from graphc.types import int64, product
-from graphc_llvm.emit import Value
+from graphc_llvm.emit import COLD, Module, Value
 from graphc_llvm.lower.closure import Closure
 from graphc_llvm.lower.code import Bound, Code
 from graphc_llvm.lower.combine import combine_copies
@@ -41,8 +41,25 @@ def block_count(code: Code, extent: Bound, loop: Loop) -> Bound:
 
 def block_size(code: Code, extent: Bound, blocks: Bound, step: int) -> Bound:
     """Iterations of a block: equal ones that begin at multiples of ``step``."""
-    rounded_up = code.add(extent, code.sub(blocks, 1))
-    return code.round_up(code.floor_div(rounded_up, blocks), step)
+    return code.round_up(code.ceil_div(extent, blocks), step)
+
+
+def run_blocks(module: Module) -> str:
+    """``i32 run_blocks(rt, function, args, blocks)``: on this thread if that is all there is."""
+    name = "run_blocks"
+    if name not in module.functions:
+        params = [("ptr", "rt"), ("ptr", "function"), ("ptr", "args"), ("i64", "blocks")]
+        code = Code(module, name, "i32", params, (), attributes=COLD)
+        alone, single = code.op("icmp eq ptr %rt, null"), code.op("icmp eq i64 %blocks, 1")
+        code.branch_if(code.op(f"or i1 {alone}, {single}"), "here", "shared")
+        code.label("here")
+        code.do("call void %function(ptr %args, i64 0, i64 %blocks, i64 0)")
+        code.do("ret i32 0")
+        code.label("shared")
+        values = [(type, f"%{value}") for type, value in params]
+        code.do(f"ret i32 {code.call('i32', 'gc_parallel', *values)}")
+        code.finish()
+    return name
 
 
 @dataclass
@@ -84,8 +101,10 @@ class Blocks:
         code, loop = self.code, self.loop
         step = shape_of(loop, code.target).step if loop.kind == "vector" else 1
         extent = code.size(loop.extent)
-        blocks = block_count(code, extent, loop)
-        return blocks, block_size(code, extent, blocks, step)
+        key = ("blocks", extent, loop.work, bool(self.arrays))
+        blocks = code.once(-1, key, lambda: str(block_count(code, extent, loop)))
+        count: Bound = blocks if blocks.startswith("%") else int(blocks)
+        return count, block_size(code, extent, count, step)
 
     # In the entry ----------------------------------------------------------------------------
 
@@ -95,15 +114,9 @@ class Blocks:
         if self.blocks == 1:
             code.call("void", self.symbol, *direct)
             return
-        alone = code.op("icmp eq ptr %rt, null")
-        single = code.op(f"icmp eq i64 {self.blocks}, 1")
-        serial = code.op(f"or i1 {alone}, {single}")
-        with code.when(serial):
-            code.call("void", self.symbol, *direct)
-        with code.when(code.op(f"xor i1 {serial}, true")):
-            function, count = ("ptr", f"@{self.symbol}"), ("i64", str(self.blocks))
-            shared = [("ptr", "%rt"), function, ("ptr", args), count]
-            self.frame.stop_if_interrupted(code.call("i32", "gc_parallel", *shared))
+        function, count = ("ptr", f"@{self.symbol}"), ("i64", str(self.blocks))
+        shared = [("ptr", "%rt"), function, ("ptr", args), count]
+        self.frame.stop_if_interrupted(code.call("i32", run_blocks(code.module), *shared))
 
     def _combine_scalar(self, number: int, a: Accumulator) -> None:
         """In block order, written as a loop of the loop language."""

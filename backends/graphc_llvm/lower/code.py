@@ -165,9 +165,17 @@ class Code(Function):
         low = self.op(f"and i1 {differ}, {inexact}")
         return self.op(f"add i64 {quotient}, {self.op(f'sext i1 {low} to i64')}")
 
+    def ceil_div(self, a: Bound, b: Bound) -> Bound:
+        """``a / b`` rounded up, of a >= 0 and b > 0."""
+        if isinstance(a, int) and isinstance(b, int):
+            return -(-a // b)
+        return self.op(f"udiv i64 {self.add(a, self.sub(b, 1))}, {b}")
+
     def round_up(self, a: Bound, step: int) -> Bound:
-        """The next multiple of ``step``."""
-        return self.mul(self.floor_div(self.add(a, step - 1), step), step)
+        """The next multiple of ``step``, a power of two."""
+        if isinstance(a, int):
+            return -(-a // step) * step
+        return a if step == 1 else self.op(f"and i64 {self.add(a, step - 1)}, {-step}")
 
     # Sizes -----------------------------------------------------------------------------------
 
@@ -187,6 +195,9 @@ class Code(Function):
     def _atom(self, atom: Any) -> Bound:
         if isinstance(atom, str):
             return self.once(-1, ("symbol", atom), lambda: self._symbol(atom))
+        return self.once(-1, atom, lambda: str(self._quotient(atom)))
+
+    def _quotient(self, atom: Any) -> Bound:
         return self.floor_div(self.size(atom.numerator), self.size(atom.denominator))
 
     def _symbol(self, name: str) -> Value:
@@ -203,7 +214,7 @@ class Code(Function):
 
     def slot(self, pointer: Value, index: int) -> Value:
         """Address of an 8-byte slot."""
-        return self.op(f"getelementptr i64, ptr {pointer}, i64 {index}")
+        return self.op(f"getelementptr i64, ptr {pointer}, i64 {index}") if index else pointer
 
     def load(self, type: str, pointer: Value, align: int = 8) -> Value:
         return self.op(f"load {type}, ptr {pointer}, align {align}")

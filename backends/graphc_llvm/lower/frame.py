@@ -119,8 +119,7 @@ class Frame:
         for index, (type, value) in enumerate(contents):
             text = f"{type} {value}"
             if code.depth or self.described.get(index) != text:
-                place = code.once(-1, ("slot", index), lambda i=index: code.slot(table, i))
-                code.store(type, value, place)
+                code.store(type, value, code.slot(table, index))
             self.described[index] = "" if code.depth else text
         return table
 

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from graphc.errors import CompileError
 from graphc.loops import ir
 from graphc.loops.ir import Buffer, Index, Loop, Name, Statement
-from graphc.types import DType, product, same_size
+from graphc.types import DType, Size, product, same_size
 from graphc_llvm import vmath
 from graphc_llvm.emit import Value
 from graphc_llvm.lower import memory
@@ -237,6 +239,9 @@ class Nest:
         if reduction.keeps_position:
             raise CompileError(f"{a.kind} into an array", hint="reduce with a serial loop")
         self.arrays[a.name] = reduction, place
+        if not reduction.identity and not np.signbit(reduction.identity):
+            self._fill_zeros(place, product(a.shape) * a.dtype.itemsize)
+            return
         element, start = f"#{a.name}.element", f"#{a.name}.start"
         buffer = self.buffer(f"#{a.name}", a.dtype, place)
         body = (
@@ -244,6 +249,11 @@ class Nest:
             ir.Store(buffer, Index(((element, 1),)), start),
         )
         self.loop(Loop(element, product(a.shape), "vector", body))
+
+    def _fill_zeros(self, place: Place, nbytes: Size) -> None:
+        target = (f"ptr align {place.align}", place.pointer)
+        count = ("i64", str(self.code.size(nbytes)))
+        self.code.call("void", "llvm.memset.p0.i64", target, ("i8", "0"), count, ("i1", "false"))
 
     def close(self, loop: Loop) -> None:
         """Turn the accumulators of a loop into values."""
@@ -285,17 +295,21 @@ class Nest:
         """The mask after that of ``index``: all lanes, without computing it, or the rest."""
         code, width = self.code, self.span.width
         rest = code.sub(end, code.add(index, step))
+        full = "splat (i1 true)"
         if isinstance(rest, int) and (rest <= 0 or rest >= width):
-            return "splat (i1 true)"
+            return full
+        more = code.op(f"icmp sge i64 {rest}, {width}")
+        if isinstance(self.span.index, int) and isinstance(end, int):
+            partial = first_lanes(code, (end - self.span.index) % width or width, width)
+            return code.op(f"select i1 {more}, <{width} x i1> {full}, <{width} x i1> {partial}")
         whole, last = code.fresh("whole"), code.fresh("last")
         before = code.block
-        code.branch_if(code.op(f"icmp sge i64 {rest}, {width}"), whole, last)
+        code.branch_if(more, whole, last)
         code.label(last)
         mask = first_lanes(code, rest, width)
         code.branch(whole)
         code.label(whole)
-        choice = f"[ splat (i1 true), %{before} ], [ {mask}, %{last} ]"
-        return code.op(f"phi <{width} x i1> {choice}")
+        return code.op(f"phi <{width} x i1> [ {full}, %{before} ], [ {mask}, %{last} ]")
 
     def _touched(self, loop: Loop) -> list[Name]:
         """Running accumulators that the nest adds to."""
