@@ -194,8 +194,9 @@ class _Nest:
         if node in self.fusion.stored:
             self.store(node, name)
         elif node in self.spilled:
-            buffer = self.spilled[node]
-            self.append(Store(buffer, self.row_index(node), name), self.deepest([name]))
+            buffer, index = self.spilled[node], self.row_index(node)
+            level = self.deepest([name, *(var for var, _ in index.terms)])
+            self.append(Store(buffer, index, name), level)
 
     def close_loop(self) -> None:
         level = self.levels.pop()
@@ -291,9 +292,7 @@ class _Nest:
             if self.known(top, at) is not None:
                 stack.pop()
                 continue
-            missing = [
-                (x, i) for x, i in self.reads(top, at) if self.known(x, i) is None
-            ]
+            missing = [(x, i) for x, i in self.reads(top, at) if self.known(x, i) is None]
             if missing:
                 stack.extend(missing)
             else:
@@ -331,7 +330,7 @@ class _Nest:
 
     def reads(self, node: Expr, at: Indices) -> list[tuple[Expr, Indices]]:
         """Operands, each with the index at which the node's element reads it."""
-        if self.in_memory(node) or node in self.spilled and self.phase_of[node] < self.phase:
+        if self.in_memory(node) or (node in self.spilled and self.phase_of[node] < self.phase):
             return []
         if node.op.name in VIEWS:
             return self.reads_view(node, at)
@@ -343,7 +342,11 @@ class _Nest:
 
     def reads_view(self, node: Expr, at: Indices) -> list[tuple[Expr, Indices]]:
         access = resolve(node, self.fusion.owns_memory)
-        if access is not None and self.in_memory(access.base) or _constant_base(node) is not None:
+        if (
+            (access is not None
+            and self.in_memory(access.base))
+            or _constant_base(node) is not None
+        ):
             return []
         return [(node.args[0], _through(node, at))]
 
@@ -374,9 +377,7 @@ class _Nest:
             return self.emit_single(node, at)
         names = [self.value(x, i) for x, i in self.reads(node, at)]
         self.flops = self.flops + node.op.cost * product(self.extents_of(names))
-        return self.assign(
-            lambda n: Compute(n, node.op.name, tuple(names), node.dtype), names
-        )
+        return self.assign(lambda n: Compute(n, node.op.name, tuple(names), node.dtype), names)
 
     def extents_of(self, names: Sequence[Name]) -> list[Size]:
         deepest = self.deepest(names)
@@ -407,7 +408,9 @@ class _Nest:
             raw = self.not_negative(raw, size)
         checked = self.assign(lambda n: CheckedIndex(n, raw, size), [raw])
         place = tuple(Index(((checked, 1),)) if a == axis else i for a, i in enumerate(at))
-        return self.load(self.buffer_of(access.base), _flat(place, access.strides, access.offset))
+        return self.load(
+            self.buffer_of(access.base), _flat(place, access.strides, access.offset)
+        )
 
     def not_negative(self, raw: Name, size: Size) -> Name:
         """An index that is outside its axis if it is negative."""
@@ -435,9 +438,7 @@ class _Nest:
     def load(self, buffer: Buffer, index: Index) -> Name:
         self.indices.append((index, False))
         self.touch(buffer)
-        return self.assign(
-            lambda n: Load(n, buffer, index), [t for t, _ in index.terms]
-        )
+        return self.assign(lambda n: Load(n, buffer, index), [t for t, _ in index.terms])
 
     def assign(
         self,
@@ -526,7 +527,11 @@ class _Nest:
         reduced = {self._target(a) for a in self.group.reduced[node]}
         kept = {self._target(a) for a in self.group.axes[node] if a is not None}
         row = self.group.is_row(node)
-        loops = [i for i, v in enumerate(self.levels) if v.axis in (reduced if row else reduced | kept)]
+        loops = [
+            i
+            for i, v in enumerate(self.levels)
+            if v.axis in (reduced if row else reduced | kept)
+        ]
         target = self.levels[loops[-1]].body
         while loops:
             level = self.levels[loops[-1]]
@@ -616,7 +621,9 @@ def _of_single(node: Expr, at: Indices) -> Indices:
     if node.attrs["keepdims"]:
         return at
     kept = iter(at)
-    return tuple(ZERO if a in node.attrs["axes"] else next(kept) for a in range(node.args[0].ndim))
+    return tuple(
+        ZERO if a in node.attrs["axes"] else next(kept) for a in range(node.args[0].ndim)
+    )
 
 
 def _flat(at: Indices, strides: Sequence[Size], offset: Size = 0) -> Index:
@@ -630,9 +637,7 @@ def _flat(at: Indices, strides: Sequence[Size], offset: Size = 0) -> Index:
 
 
 def _scaled(index: Index, step: Size, start: Size) -> Index:
-    return Index(
-        tuple((n, f * step) for n, f in index.terms), index.offset * step + start
-    )
+    return Index(tuple((n, f * step) for n, f in index.terms), index.offset * step + start)
 
 
 def _through(view: Expr, at: Indices) -> Indices:
