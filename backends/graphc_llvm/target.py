@@ -49,6 +49,11 @@ class Target:
         """Elements of ``itemsize`` bytes in one vector register."""
         return self.vector_bytes // itemsize
 
+    @property
+    def flushes(self) -> bool:
+        """Whether a mode of x86 that takes denormal numbers for 0 can be set."""
+        return self.triple.startswith("x86_64")
+
 
 def from_features(triple: str, cpu: str, features: str) -> Target:
     """The target described by an LLVM feature string (``+avx2,+fma,...``)."""

@@ -48,6 +48,8 @@ from graphc.types import (
     uint8,
 )
 from graphc_llvm.lower import lower_program
+from graphc_llvm.lower.nest import POLL_WORK
+from graphc_llvm.lower.program import POLL_EVERY
 from graphc_llvm.target import host
 from loops_jit import INTERRUPTED, Loaded
 from tests.reference.loops import evaluate
@@ -772,6 +774,66 @@ def test_interruption_stops_before_updates_only() -> None:
     assert (got["w"] == 1).all()
 
 
+def test_interruption_ends_a_long_serial_loop() -> None:
+    n = symbol("n")
+    ins, outs = inputs(x=(float32, (n,))), outputs(y=(float32, (n,)), last=(float32, ()))
+    total = Accumulator("total", "sum", float32)
+    copy = (
+        Load("x", ins[0], at("i")),
+        Accumulate("total", "x"),
+        Store(outs[0], at("i"), "total"),
+    )
+    body = (
+        Loop("i", n, "serial", copy, (total,), work=POLL_WORK // 100),
+        Store(outs[1], at(), "total"),
+    )
+    for size, commit, stopped in ((100, 1, False), (250, 1, True), (250, 0, False)):
+        p = program(ins, outs, body, commit=commit)
+        given = {"x": np.ones(size), "y": np.zeros(size), "last": np.zeros(())}
+        arrays = {name: a.astype(np.float32) for name, a in given.items()}
+        code = Loaded(p, host(), runtime=INTERRUPTED)
+        status, got = code.run({"n": size}, arrays, shared=True)
+        done = 100 if stopped else size
+        assert status == (STATUS_INTERRUPTED if stopped else 0)
+        np.testing.assert_array_equal(got["y"][:done], np.arange(1, done + 1))
+        assert (got["y"][done:] == 0).all()
+
+
+def test_interruption_between_short_kernels() -> None:
+    outs = outputs(**{f"y{i}": (float32, ()) for i in range(40)})
+    bodies = [(Const("one", float32, 1.0), Store(out, at(), "one")) for out in outs]
+    given = {b.name: np.zeros((), np.float32) for b in outs}
+    for commit, done in ((40, POLL_EVERY - 1), (0, 40)):
+        code = Loaded(program((), outs, *bodies, commit=commit), host(), runtime=INTERRUPTED)
+        status, got = code.run({}, given, shared=True)
+        assert status == (STATUS_INTERRUPTED if done < 40 else 0)
+        assert sum(float(y) for y in got.values()) == done
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("kind", ["serial", "vector"])
+@pytest.mark.parametrize("parallel", [False, True])
+def test_an_axis_without_elements_is_not_read(parallel: bool, kind: Any, level: str) -> None:
+    n, rows = symbol("n"), symbol("rows")
+    ins = inputs(table=(float32, (rows, 3)), index=(int64, (n,)))
+    outs = outputs(y=(float32, (n,)))
+    lookup = (
+        Load("raw", ins[1], at("i")),
+        CheckedIndex("row", "raw", rows),
+        Load("x", ins[0], at(("row", 3), offset=2)),
+        Store(outs[0], at("i"), "x"),
+    )
+    loop = Loop("i", n, kind, lookup, parallel=parallel, work=HEAVY)
+    code = Loaded(program(ins, outs, (loop,)), host(level))
+    for size, count, expected in ((0, 0, 0), (0, 5, INDEX_ERROR), (2, 5, 0)):
+        table = np.arange(3 * size, dtype=np.float32).reshape(size, 3)
+        given = {"table": table, "index": np.zeros(count, np.int64)}
+        given["y"] = np.full(count, 7, np.float32)
+        status, got = code.run({"n": count, "rows": size}, given, shared=True)
+        assert status == expected
+        assert (got["y"] == (7 if expected else 2)).all()
+
+
 def test_names_used_twice_are_refused() -> None:
     ins, outs = inputs(x=(float32, ())), outputs(y=(float32, ()))
     body = (Load("v", ins[0], at()), Store(outs[0], at(), "v"))
@@ -802,3 +864,40 @@ def test_every_operation_is_rounded(dtype: DType) -> None:
     given = arrays_of(p, {"n": 1000}, np.random.default_rng(0))
     _, got = Loaded(p, host()).run({"n": 1000}, given)
     np.testing.assert_array_equal(got["y"], given["a"] * given["b"] + given["c"])
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("dtype", [float32, float64])
+def test_denormal_numbers_count_as_zero_if_asked(dtype: DType, shared: bool) -> None:
+    n = symbol("n")
+    ins, outs = inputs(x=(dtype, (n,))), outputs(y=(dtype, (n,)), s=(dtype, ()))
+    half = (Const("half", dtype, 0.5),)
+    body = (Load("x", ins[0], at("i")), Compute("y", "mul", ("x", "half"), dtype))
+    loop = vector("i", n, *body, Store(outs[0], at("i"), "y"), parallel=True, work=HEAVY)
+    first = (Load("x", ins[0], at()), Compute("y", "mul", ("x", "half"), dtype))
+    p = program(ins, outs, (*half, loop), (*half, *first, Store(outs[1], at(), "y")))
+    tiny = np.finfo(dtype.numpy).tiny
+    given = {"x": np.full(100, tiny), "y": np.ones(100), "s": np.ones(())}
+    arrays = {name: a.astype(dtype.numpy) for name, a in given.items()}
+    for flush in (False, True):
+        code = Loaded(p, host(), flush=flush)
+        _, got = code.run({"n": 100}, arrays, shared=shared)
+        expected = 0 if flush and host().flushes else tiny / 2
+        assert (got["y"] == expected).all()
+        assert got["s"] == expected
+        assert arrays["x"][0] * dtype.numpy.type(0.5) > 0, "the mode was not restored"
+
+
+@pytest.mark.parametrize("dtype", [int8, uint8, int32, int64])
+def test_reciprocal_of_integers(dtype: DType) -> None:
+    values = np.arange(256).astype(dtype.numpy)
+    values = np.concatenate([values, -values])
+    ins, outs = inputs(x=(dtype, values.shape)), outputs(y=(dtype, values.shape))
+    inverse = Compute("y", "reciprocal", ("x",), dtype)
+    loop = vector("i", 512, Load("x", ins[0], at("i")), inverse, Store(outs[0], at("i"), "y"))
+    given = {"x": values, "y": np.zeros_like(values)}
+    _, got = Loaded(program(ins, outs, (loop,)), host()).run({}, given)
+    nonzero = values != 0
+    np.testing.assert_array_equal(got["y"][nonzero], np.reciprocal(values[nonzero]))
+    of_zero = np.iinfo(dtype.numpy).min if dtype.itemsize > 1 else 0
+    assert set(got["y"][~nonzero].tolist()) == {of_zero}

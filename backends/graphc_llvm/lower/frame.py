@@ -133,7 +133,13 @@ class Frame:
         if self.stops:
             self._leave(self.code.load("i32", self.status, 4), "failed")
 
+    def poll(self) -> None:
+        """Give signals a chance."""
+        if self.stops:
+            self.stop_if_interrupted(self.code.call("i32", "gc_poll", ("ptr", "%rt")))
+
     def _leave(self, found: Value, label: str) -> None:
+        """Go to one of the ends of the entry unless ``found`` is 0."""
         going = self.code.fresh("going")
         self.code.branch_if(self.code.op(f"icmp ne i32 {found}, 0"), label, going)
         self.code.label(going)

@@ -23,6 +23,9 @@ from graphc_llvm.lower.spans import WHOLE, Span, Val, any_lane, constant, first_
 from graphc_llvm.lower.vector import Pass, passes, shape_of
 from graphc_llvm.vmath import Lane
 
+#: Signals are looked at after so many scalar operations of a serial loop.
+POLL_WORK = 1 << 20
+
 _ARITHMETIC = {"add": "fadd", "sub": "fsub", "mul": "fmul"}
 
 
@@ -31,7 +34,8 @@ class Nest:
     """The place in a kernel where code is being written, and what is known there.
 
     ``home`` finds a buffer; ``status`` is the place (of the entry) for the number of an error;
-    ``places`` are buffers of the function's own.
+    ``places`` are buffers of the function's own. With ``polls`` signals are looked at now and
+    then in serial loops that are in no other loop.
     """
 
     code: Code
@@ -42,6 +46,7 @@ class Nest:
     arrays: dict[Name, tuple[Reduction, Place]] = field(default_factory=dict)
     places: dict[Name, Place] = field(default_factory=dict)
     span: Span = WHOLE
+    polls: bool = False
 
     def find(self, buffer: Buffer) -> Place:
         """Where a buffer is."""
@@ -215,8 +220,34 @@ class Nest:
 
     def loop(self, s: Loop) -> None:
         self.declare(s)
-        self.iterate(s, 0, self.code.size(s.extent))
+        chunk = chunk_of(s) if self.polls and not self.code.depth else None
+        if chunk is None:
+            self.iterate(s, 0, self.code.size(s.extent))
+        else:
+            self._in_chunks(s, chunk)
         self.close(s)
+
+    def _in_chunks(self, s: Loop, chunk: int) -> None:
+        """A serial loop with looks at signals in between. Once interrupted it does nothing."""
+        code, status = self.code, self.code.outside("ptr", self.status)
+        extent, names = self.code.size(s.extent), self._touched(s)
+        carried = [pair for name in names for pair in self.states[name].flat()]
+        with code.loop(0, extent, chunk, carried) as it:
+            self._set(names, it.values)
+            going = code.op(f"icmp ne i32 {code.load('i32', status, 4)}, {ir.INTERRUPTED}")
+            following = code.minimum(code.add(it.index, chunk), extent)
+            end = code.op(f"select i1 {going}, i64 {following}, i64 {it.index}")
+            self.iterate(s, it.index, end)
+            with code.when(code.op(f"icmp slt i64 {following}, {extent}")):
+                self._poll(status)
+            it.next = [v for name in names for _, v in self.states[name].flat()]
+        self._set(names, it.values)
+
+    def _poll(self, status: Value) -> None:
+        code = self.code
+        stopped = code.call("i32", "gc_poll", ("ptr", code.outside("ptr", "%rt")))
+        with code.when(code.op(f"icmp ne i32 {stopped}, 0")):
+            code.store("i32", stopped, status, 4)
 
     def iterate(self, loop: Loop, begin: Bound, end: Bound) -> None:
         """The iterations of a loop from ``begin`` to ``end``."""
@@ -368,6 +399,13 @@ class Nest:
                 )
             outer[name] = scalar
         totals.clear()
+
+
+def chunk_of(loop: Loop) -> int | None:
+    """After how many iterations signals are looked at, if a serial loop may be long."""
+    chunk = max(1, POLL_WORK // max(1, loop.work))
+    short = isinstance(loop.extent, int) and loop.extent <= chunk
+    return None if short or loop.kind == "vector" else chunk
 
 
 def open_nest(frame: Frame, code: Code, rows: Mapping[str, Home], worker: Value) -> Nest:

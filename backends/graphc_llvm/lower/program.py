@@ -11,13 +11,19 @@ from graphc.loops.ir import (
     LoopKernel,
     Program,
 )
-from graphc_llvm.emit import COLD, Module
+from graphc_llvm.emit import COLD, Module, Value
 from graphc_llvm.gemm import SCRATCH_BYTES_PER_THREAD
 from graphc_llvm.lower.code import Bound, Code
 from graphc_llvm.lower.contractions import as_loops, in_library, lower_contraction
 from graphc_llvm.lower.frame import ALIGNMENT, Frame, Home, aligned, homes, row_layout
 from graphc_llvm.lower.kernels import lower_kernel
 from graphc_llvm.target import Target
+
+#: Signals are looked at after so many kernels, if none of them does it itself.
+POLL_EVERY = 16
+
+#: Bits of MXCSR: denormal results are 0, denormal operands are 0.
+_FLUSH = 0x8000 | 0x40
 
 _ESCAPED = tuple(f"\\{byte:02X}" for byte in range(256))
 
@@ -43,7 +49,7 @@ def lower_program(program: Program, name: str, target: Target, *, flush: bool = 
         where[buffer.name] = _constant(module, f"{name}.constant{number}", buffer)
     layout = Layout(program)
     layout.write_workspace(module, name)
-    _write_entry(module, program, name, layout, where)
+    _write_entry(module, program, name, layout, where, flush and target.flushes)
     return module.text()
 
 
@@ -110,7 +116,12 @@ def _once_a_call(
 
 
 def _write_entry(
-    module: Module, program: Program, name: str, layout: Layout, where: dict[str, Home]
+    module: Module,
+    program: Program,
+    name: str,
+    layout: Layout,
+    where: dict[str, Home],
+    flush: bool,
 ) -> None:
     """The function that runs the kernels in order."""
     params = [
@@ -121,11 +132,13 @@ def _write_entry(
         ("i64", "threads"),
     ]
     code = _once_a_call(module, name, "i32", params, program.symbols)
-    frame = _frame(code, name, layout, where)
+    frame = _frame(code, name, layout, where, flush)
     for number, kernel in enumerate(program.kernels):
         if number == program.commit:
             code.call("void", "gc_no_poll", ("ptr", "%rt"), ("i32", "1"))
         frame.stops = number < program.commit
+        if number % POLL_EVERY == POLL_EVERY - 1:
+            frame.poll()
         nest, (rows, _) = layout.nests[number], layout.rows[number]
         if nest is not None:
             lower_kernel(frame, nest, rows)
@@ -133,17 +146,41 @@ def _write_entry(
             lower_contraction(frame, kernel)
     if program.commit < len(program.kernels):
         code.call("void", "gc_no_poll", ("ptr", "%rt"), ("i32", "0"))
-    code.do(f"ret i32 {code.load('i32', frame.status, 4)}")
-    for label, status in (("failed", INDEX_ERROR), ("interrupted", INTERRUPTED)):
-        code.label(label)
+    for label in ("", "failed", "interrupted"):
+        if label:
+            code.label(label)
+        if flush:
+            _set_mode(code, "%before")
+        status = INTERRUPTED if label == "interrupted" else code.load("i32", frame.status, 4)
         code.do(f"ret i32 {status}")
     code.finish()
 
 
-def _frame(code: Code, name: str, layout: Layout, where: dict[str, Home]) -> Frame:
+def _frame(
+    code: Code, name: str, layout: Layout, where: dict[str, Home], flush: bool
+) -> Frame:
     status = code.alloca("i32, align 4")
     with code.writing(code.scopes[0].before):
         code.store("i32", 0, status, 4)
+        if flush:
+            _flush_denormals(code)
         rows, scratch, _ = layout.parts(code)
         places = code.offset("%ws", rows), layout.row_bytes(code), code.offset("%ws", scratch)
     return Frame(code, name, where, status, *places)
+
+
+def _flush_denormals(code: Code) -> None:
+    """Set the mode in which denormal operands and results are 0; what was is ``%before``."""
+    mode = code.alloca("i32, align 4")
+    code.call("void", "llvm.x86.sse.stmxcsr", ("ptr", mode))
+    code.do(f"%before = load i32, ptr {mode}, align 4")
+    _set_mode(code, code.op(f"or i32 %before, {_FLUSH}"))
+    # Arithmetic of another basic block is not moved in front of this.
+    code.branch("run")
+    code.label("run")
+
+
+def _set_mode(code: Code, mode: Value) -> None:
+    place = code.alloca("i32, align 4")
+    code.store("i32", mode, place, 4)
+    code.call("void", "llvm.x86.sse.ldmxcsr", ("ptr", place))

@@ -67,9 +67,14 @@ def sqrt(x: V) -> V:
     return x.intrinsic("sqrt")
 
 
-@lowering("reciprocal")
+@lowering("reciprocal", NUMBERS)
 def reciprocal(x: V) -> V:
-    return 1.0 / x
+    """1/x, of an integer without its fraction; of 0 what NumPy makes of it there."""
+    if x.lane.is_float:
+        return 1.0 / x
+    infinity = -1 << (x.lane.bits - 1) if x.lane.bits > 8 else 0
+    unit = x.equals(1) | x.equals(-1) if x.lane.is_signed else x.equals(1)
+    return select(unit, x, select(x.equals(0), x.const(infinity), 0))
 
 
 @lowering("copysign")
