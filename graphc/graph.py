@@ -66,7 +66,9 @@ def _check_inputs(graph: Graph) -> None:
             )
         other = names.setdefault(x.name or "", x)
         if other is x and graph.inputs.count(x) > 1:
-            raise GraphError(f"the input {x.name!r} is given twice", where=describe([("", x)]))
+            raise GraphError(
+                f"the input {x.name!r} is given twice", where=describe([("input", x)])
+            )
         if other is not x:
             raise GraphError(
                 f"two inputs are named {x.name!r}",
