@@ -19,7 +19,9 @@ from graphc.types import DTYPES, Dim, Shape, Size, TensorType, evaluate_size, si
 Array = np.ndarray[Any, Any]
 
 
-def match(name: str, inputs: Sequence[Expr], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+def match(
+    name: str, inputs: Sequence[Expr], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> list[Any]:
     """One value for each input, given by position or by name."""
     names = [x.name for x in inputs]
     listed = ", ".join(str(n) for n in names) or "none"
@@ -34,13 +36,17 @@ def match(name: str, inputs: Sequence[Expr], args: Sequence[Any], kwargs: Mappin
         values[key] = value
     missing = [str(n) for n in names if n not in values]
     if missing:
-        raise InputTypeError(f"{name}: the input {missing[0]!r} is missing", hint=f"inputs: {listed}")
+        raise InputTypeError(
+            f"{name}: the input {missing[0]!r} is missing", hint=f"inputs: {listed}"
+        )
     return [values[n] for n in names]
 
 
 def convert(name: str, x: Expr, value: Any) -> Array:
     """A value as an array of the input's element type and rank; only lossless casts."""
-    weak = isinstance(value, (bool, int, float, list, tuple)) and not isinstance(value, np.generic)
+    weak = isinstance(value, (bool, int, float, list, tuple)) and not isinstance(
+        value, np.generic
+    )
     try:
         array = np.asarray(value)
     except Exception as error:
@@ -163,7 +169,9 @@ def _size_error(
         value = evaluate_size(size, found)
         text = f"expected {size} = {value}"
         where += [f"{s} = {found[s]} by {setter[s]}" for s in sorted(size.symbols)]
-    return InputError(f"{name}: axis {axis} of {x.name!r} has size {actual}, {text}", where=where)
+    return InputError(
+        f"{name}: axis {axis} of {x.name!r} has size {actual}, {text}", where=where
+    )
 
 
 def check_guards(name: str, guards: Sequence[Guard], sizes: Mapping[str, int]) -> None:
@@ -200,7 +208,9 @@ def results(
         made = [np.empty(s, x.dtype.numpy) for s, x in zip(shapes, graph.outputs, strict=True)]
         return made, []
     if len(out) != len(shapes):
-        raise InputTypeError(f"{name}: out has length {len(out)}, there are {len(shapes)} outputs")
+        raise InputTypeError(
+            f"{name}: out has length {len(out)}, there are {len(shapes)} outputs"
+        )
     targets: list[Array] = []
     copies: list[tuple[Array, Array]] = []
     for number, (array, shape, x) in enumerate(zip(out, shapes, graph.outputs, strict=True)):

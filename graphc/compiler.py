@@ -23,7 +23,7 @@ from graphc.expr import Expr, describe, uncollected
 from graphc.graph import Graph, check, graph_guards, graph_symbols
 from graphc.interpret import find_bad_index
 from graphc.loops.build import build_program
-from graphc.loops.fuse import Fusion
+from graphc.loops.group import Fusion
 from graphc.loops.ir import Program
 from graphc.ops.leaves import Parameter
 from graphc.pipeline import GRAPH_STAGES, Math, Options, Snapshot, run_stages
@@ -122,7 +122,9 @@ class CompiledFunction:
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The values of a call with a dict, in the order of the inputs."""
         assert self._input_keys is not None
-        out = {k: kwargs.pop(k) for k in ("out",) if k in kwargs and "out" not in self._input_keys}
+        out = {
+            k: kwargs.pop(k) for k in ("out",) if k in kwargs and "out" not in self._input_keys
+        }
         given = dict(args[0]) if args and isinstance(args[0], Mapping) else {}
         given.update(kwargs)
         unknown = [k for k in given if k not in self._input_keys]
@@ -134,7 +136,7 @@ class CompiledFunction:
                 where=[
                     *(f"missing  {k}" for k in missing),
                     *(f"unknown  {k}" for k in unknown),
-                    *([f"found    {found}"] if args and not given or len(args) > 1 else []),
+                    *([f"found    {found}"] if (args and not given) or len(args) > 1 else []),
                 ],
             )
         return tuple(given[k] for k in self._input_keys), out
@@ -144,15 +146,20 @@ class CompiledFunction:
         out = self._listed(kwargs.pop("out", None))
         inputs = self.graph.inputs
         values = arguments.match(self.name, inputs, args, kwargs)
-        arrays = [arguments.convert(self.name, x, v) for x, v in zip(inputs, values, strict=True)]
+        arrays = [
+            arguments.convert(self.name, x, v) for x, v in zip(inputs, values, strict=True)
+        ]
         sizes = arguments.bind_symbols(self.name, inputs, arrays)
         arguments.check_guards(self.name, self._guards, sizes)
         states = [p.value for p in self._parameters]
         if self.graph.updates:
             arrays = [
-                a.copy() if any(np.may_share_memory(a, s) for s in states) else a for a in arrays
+                a.copy() if any(np.may_share_memory(a, s) for s in states) else a
+                for a in arrays
             ]
-        targets, copies = arguments.results(self.name, self.graph, out, sizes, [*arrays, *states])
+        targets, copies = arguments.results(
+            self.name, self.graph, out, sizes, [*arrays, *states]
+        )
         try:
             self._executable.run(arrays, targets, [sizes[s] for s in self._symbols])
         except IndexError as error:
@@ -175,7 +182,11 @@ class CompiledFunction:
         form = "an array" if self._form == "single" else f"a {self._form} of arrays"
         if keys is not None:
             form = f"a dict of arrays with the keys {', '.join(map(str, keys))}"
-        found = f"keys {', '.join(map(str, out))}" if isinstance(out, Mapping) else type(out).__name__
+        found = (
+            f"keys {', '.join(map(str, out))}"
+            if isinstance(out, Mapping)
+            else type(out).__name__
+        )
         raise InputTypeError(f"{self.name}: out is {form}", where=[f"found  {found}"])
 
     def _index_error(
@@ -292,7 +303,8 @@ def _skipped(skip: str | Sequence[str]) -> frozenset[str]:
     for name in [skip] if isinstance(skip, str) else skip:
         if name not in known:
             raise CompileError(
-                f"compile: there is no stage {name!r} to skip", hint=f"stages: {', '.join(known)}"
+                f"compile: there is no stage {name!r} to skip",
+                hint=f"stages: {', '.join(known)}",
             )
     return frozenset([skip] if isinstance(skip, str) else skip)
 
@@ -367,7 +379,9 @@ def compile(
         raise CompileError(f"compile: math is strict, default or fast, not {math!r}")
     if threads is not None and (type(threads) is not int or threads < 1):
         raise CompileError(f"compile: threads is a positive number, not {threads!r}")
-    graph = check(Graph(_flatten("inputs", inputs), _flatten("outputs", outputs), _updates(updates)))
+    graph = check(
+        Graph(_flatten("inputs", inputs), _flatten("outputs", outputs), _updates(updates))
+    )
     options = Options(math, verify, _skipped(skip))
     chosen = get_backend(backend)
     direct = not isinstance(inputs, Mapping) and not isinstance(outputs, Mapping)

@@ -7,7 +7,8 @@ import re
 from graphc.expr import Expr, constant_value
 from graphc.graph import Graph, graph_guards, graph_symbols
 from graphc.loops.copies import with_copies
-from graphc.loops.fuse import Fusion, Group, fuse
+from graphc.loops.fuse import fuse
+from graphc.loops.group import Fusion, Group
 from graphc.loops.ir import Buffer, Kernel, Program
 from graphc.loops.kernels import copy_kernel, own_kernels
 from graphc.loops.nest import build_nest
@@ -51,7 +52,7 @@ class _Builder:
         return name
 
     def kernel_prefix(self) -> str:
-        """What names of kernels, and of buffers that they make, start with: no leaf's name does."""
+        """How names of kernels, and of buffers that they make, start; no leaf's name does."""
         prefix = "k"
         while any(re.match(rf"{prefix}\d", name) for name in self.names):
             prefix += "k"
@@ -65,7 +66,7 @@ class _Builder:
             self.outputs.append(self.buffers[x])
 
     def place_updates(self) -> None:
-        """The next value of a parameter is written in place where nobody reads the old one later."""
+        """Write next values in place where nobody reads the old ones later."""
         values = [value for _, value in self.graph.updates]
         for parameter, value in self.graph.updates:
             target = self.buffers[parameter]
@@ -89,7 +90,7 @@ class _Builder:
 
     def unit_of(self, node: Expr) -> Group | Expr:
         for unit in self.fusion.units:
-            if unit is node or isinstance(unit, Group) and node in unit.axes:
+            if unit is node or (isinstance(unit, Group) and node in unit.axes):
                 return unit
         raise AssertionError(f"{node!r} is in no kernel")
 
@@ -161,7 +162,9 @@ class _Builder:
         safe = [k for k in kernels if not self.writes_parameter(k)]
         last = [k for k in kernels if self.writes_parameter(k)]
         for source, target, label in self.commits:
-            last.append(copy_kernel(source, target, f"{k}{len(kernels) + len(last)}_commit", label))
+            last.append(
+                copy_kernel(source, target, f"{k}{len(kernels) + len(last)}_commit", label)
+            )
         ordered = (*safe, *last)
         offsets, total = plan(ordered)
         return Program(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from graphc.expr import Expr, apply, rebuild, topological
 from graphc.graph import Graph
 from graphc.loops.access import VIEWS, Access, inner_merges, only_ones, resolve
-from graphc.loops.fuse import LEAVES, OWN_KERNEL, is_scalar_constant
+from graphc.loops.group import LEAVES, OWN_KERNEL, is_scalar_constant
 from graphc.ops.contraction import CONTRACT, parse
 from graphc.ops.movement import COPY, transpose
 

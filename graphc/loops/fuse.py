@@ -1,103 +1,36 @@
 """Fusion: which nodes are computed by one loop nest, and which values are kept in memory.
 
 Nodes join the group of their operands when one loop nest over a common space can compute
-them all. A group has a space (a list of sizes) and, if it holds row reductions, a set of row axes:
-the loops over the other axes are outside, and each row is passed over as often as its
-reductions require (a softmax: maximum, sum, quotient). A reduction over the outermost axis ends
-the group's use of its result: it is complete only after the kernel.
+them all. A group has a space (a list of sizes) and, if it holds row reductions, a set of row
+axes: the loops over the other axes are outside, and each row is passed over as often as its
+reductions require (a softmax: maximum, sum, quotient). A reduction over the outermost axis
+ends the group's use of its result: it is complete only after the kernel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
-from graphc.expr import Expr, constant_value, topological
+from graphc.expr import Expr, topological
 from graphc.graph import Graph
 from graphc.loops.access import VIEWS, only_ones, resolve
+from graphc.loops.group import (
+    LEAVES,
+    OWN_KERNEL,
+    REDUCTIONS,
+    Axes,
+    Fusion,
+    Group,
+    is_scalar_constant,
+    owns_memory,
+)
 from graphc.loops.order import Order
 from graphc.types import Size, same_size
-
-REDUCTIONS = frozenset(["sum", "prod", "max", "min", "any", "all", "argmax", "argmin"])
-LEAVES = frozenset(["input", "parameter", "constant", "iota", "size"])
-OWN_KERNEL = frozenset(["contract", "concatenate", "pad", "cumsum", "cumprod", "scatter_add"])
 
 #: Straight-line code beyond this many nodes is cut: compilers are superlinear in its length.
 MAX_NODES = 1500
 #: A value is computed again rather than stored if that costs at most this many flops.
 RECOMPUTE_COST = 4
-
-Axes = tuple[int | None, ...]
-
-
-@dataclass(eq=False)
-class Group:
-    """Nodes computed by one kernel.
-
-    ``axes`` maps each axis of a node to an axis of the space (None: size 1). ``reduced`` are
-    the space axes that a reduction runs over, ``spans`` all those that its operand has.
-    ``finished`` are results of other groups that must be complete before it runs.
-    """
-
-    number: int
-    space: list[Size] = field(default_factory=list)
-    nodes: list[Expr] = field(default_factory=list)
-    axes: dict[Expr, Axes] = field(default_factory=dict)
-    reduced: dict[Expr, frozenset[int]] = field(default_factory=dict)
-    spans: dict[Expr, frozenset[int]] = field(default_factory=dict)
-    finished: set[Expr] = field(default_factory=set)
-    row: frozenset[int] | None = None
-    cost: int = 0
-
-    def order(self, row: frozenset[int] | None = None) -> list[int]:
-        """Space axes from the outermost loop to the innermost."""
-        inner = row if row is not None else (self.row or frozenset())
-        every = range(len(self.space))
-        return [a for a in every if a not in inner] + [a for a in every if a in inner]
-
-    def serves(self, row: frozenset[int] | None) -> bool:
-        """Whether with these row axes every reduction can run.
-
-        The loops around an operand must be its own (else it would be counted several times), and
-        what is not a row reduction must run over the outermost loop.
-        """
-        order = self.order(row)
-        for node, over in self.reduced.items():
-            span = self.spans[node]
-            if set(order[: len(span)]) != span or (over != row and order[0] not in over):
-                return False
-            if over != row and node.op.name in ("argmax", "argmin") and len(span) > 1:
-                return False
-        return True
-
-    def is_row(self, node: Expr) -> bool:
-        """Whether a reduction is finished with each row, so that the group can use it."""
-        return self.row is not None and self.reduced[node] == self.row
-
-
-@dataclass(frozen=True)
-class Fusion:
-    """The result: groups (and single nodes with kernels of their own) in an order that can run."""
-
-    graph: Graph
-    units: tuple[Group | Expr, ...]
-    stored: frozenset[Expr]
-    refused: dict[tuple[Expr, Expr], str]
-
-    def owns_memory(self, node: Expr) -> bool:
-        return owns_memory(node, self.stored)
-
-
-def is_scalar_constant(node: Expr) -> bool:
-    value = constant_value(node)
-    return value is not None and value.size == 1
-
-
-def owns_memory(node: Expr, stored: frozenset[Expr] | set[Expr]) -> bool:
-    """Whether a node's elements lie in a buffer."""
-    if node.op.name == "constant":
-        return not is_scalar_constant(node)
-    return node in stored or node.op.name in ("input", "parameter") or node.op.name in OWN_KERNEL
 
 
 def fuse(graph: Graph, *, merge: bool = True) -> Fusion:
@@ -295,7 +228,7 @@ class _Fuser:
         return tuple(s for a, s in enumerate(axes) if a not in node.attrs["axes"])
 
     def admit(self, group: Group, over: frozenset[int]) -> bool:
-        """Whether the group's loops can serve its reductions, with ``over`` as row axes if need be."""
+        """Whether the group's loops can serve its reductions, if need be over rows ``over``."""
         if group.serves(group.row):
             return True
         if group.row is None and len(over) < len(group.space) and group.serves(over):
@@ -304,7 +237,12 @@ class _Fuser:
         return False
 
     def align(
-        self, group: Group, node: Expr, operands: Sequence[Expr], rank: int, shape: Sequence[Size]
+        self,
+        group: Group,
+        node: Expr,
+        operands: Sequence[Expr],
+        rank: int,
+        shape: Sequence[Size],
     ) -> Axes | None:
         axes: list[int | None] = [None] * rank
         for x in operands:
@@ -327,7 +265,7 @@ class _Fuser:
         return self.complete(group, axes, shape)
 
     def needs_finished(self, group: Group, x: Expr) -> bool:
-        """Whether an operand needs a result that the group has only at its end (or elsewhere)."""
+        """Whether an operand needs a result that the group has only at its end."""
         pending = [x]
         while pending:
             y = pending.pop()
@@ -372,7 +310,9 @@ class _Fuser:
             if place <= last:
                 return None
             last = axes[a] = place
-        if not all(p is None or same_size(space[p], s) for p, s in zip(axes, shape, strict=True)):
+        if not all(
+            p is None or same_size(space[p], s) for p, s in zip(axes, shape, strict=True)
+        ):
             return None
         if len(space) > len(group.space) and group.nodes and not group.space:
             return None
@@ -431,7 +371,10 @@ class _Fuser:
         if member in other.reduced and (row is None or other.reduced[member] != row):
             return "the reduction is complete only after its kernel"
         for one, two in ((group, other), (other, group)):
-            if any(r in two.axes and (row is None or two.reduced.get(r) != row) for r in one.finished):
+            if any(
+                r in two.axes and (row is None or two.reduced.get(r) != row)
+                for r in one.finished
+            ):
                 return "the one needs results that are complete only after the other"
         own = group.axes[node] if node.op.name not in REDUCTIONS else None
         if own is not None:
@@ -471,9 +414,8 @@ class _Fuser:
             number = self.find(base)
             if number is None or number == group.number or owns_memory(base, self.stored):
                 continue
-            if base.op.name in REDUCTIONS or self.recompute_cost(base) > RECOMPUTE_COST:
-                self.keep(x)
-            elif not self.readable(x):
+            costly = base.op.name in REDUCTIONS or self.recompute_cost(base) > RECOMPUTE_COST
+            if costly or not self.readable(x):
                 self.keep(x)
 
     def readable(self, x: Expr) -> bool:
@@ -512,7 +454,7 @@ class _Fuser:
 
 
 def _alignment(view: Expr) -> Axes | None:
-    """Each axis of a broadcast or size-1 reshape as an axis of its operand, None for new ones."""
+    """Each axis of a broadcast or size-1 reshape as an axis of its operand (None: new)."""
     inner = view.args[0]
     if view.op.name == "broadcast_to":
         lead = view.ndim - inner.ndim

@@ -227,7 +227,7 @@ class Operand:
 
 @dataclass(frozen=True)
 class ContractionKernel:
-    """``out[b] = a[b] @ b[b]``: an (m, k) by (k, n) product for each index of ``batch_shape``."""
+    """``out = a @ b``: an (m, k) by (k, n) product for each index of ``batch_shape``."""
 
     name: str
     a: Operand

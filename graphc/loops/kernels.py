@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from graphc.expr import Expr, constant_value
 from graphc.loops.access import Access, contiguous, merge_letters, resolve
-from graphc.loops.fuse import Fusion
+from graphc.loops.group import Fusion
 from graphc.loops.ir import (
     BLOCK_WORK,
     Accumulate,

@@ -69,9 +69,7 @@ def plan(kernels: Sequence[Kernel]) -> tuple[tuple[tuple[Buffer, Size], ...], Si
         top = max(top, total + start + numbers[buffer])
     end: Size = top
     slots: list[_Slot] = []
-    chosen = {
-        b: _slot(n, spans[b], slots) for b, n in sizes.items() if not isinstance(n, int)
-    }
+    chosen = {b: _slot(n, spans[b], slots) for b, n in sizes.items() if not isinstance(n, int)}
     starts: dict[int, Size] = {}
     for slot in slots:
         starts[id(slot)] = end

@@ -1,0 +1,87 @@
+"""Groups of nodes that one loop nest computes, and the result of fusion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from graphc.expr import Expr, constant_value
+from graphc.graph import Graph
+from graphc.types import Size
+
+REDUCTIONS = frozenset(["sum", "prod", "max", "min", "any", "all", "argmax", "argmin"])
+LEAVES = frozenset(["input", "parameter", "constant", "iota", "size"])
+OWN_KERNEL = frozenset(["contract", "concatenate", "pad", "cumsum", "cumprod", "scatter_add"])
+
+Axes = tuple[int | None, ...]
+
+
+@dataclass(eq=False)
+class Group:
+    """Nodes computed by one kernel.
+
+    ``axes`` maps each axis of a node to an axis of the space (None: size 1). ``reduced`` are
+    the space axes that a reduction runs over, ``spans`` all those that its operand has.
+    ``finished`` are results of other groups that must be complete before it runs.
+    """
+
+    number: int
+    space: list[Size] = field(default_factory=list)
+    nodes: list[Expr] = field(default_factory=list)
+    axes: dict[Expr, Axes] = field(default_factory=dict)
+    reduced: dict[Expr, frozenset[int]] = field(default_factory=dict)
+    spans: dict[Expr, frozenset[int]] = field(default_factory=dict)
+    finished: set[Expr] = field(default_factory=set)
+    row: frozenset[int] | None = None
+    cost: int = 0
+
+    def order(self, row: frozenset[int] | None = None) -> list[int]:
+        """Space axes from the outermost loop to the innermost."""
+        inner = row if row is not None else (self.row or frozenset())
+        every = range(len(self.space))
+        return [a for a in every if a not in inner] + [a for a in every if a in inner]
+
+    def serves(self, row: frozenset[int] | None) -> bool:
+        """Whether with these row axes every reduction can run.
+
+        The loops around an operand must be its own (else it would be counted several times),
+        and what is not a row reduction must run over the outermost loop.
+        """
+        order = self.order(row)
+        for node, over in self.reduced.items():
+            span = self.spans[node]
+            if set(order[: len(span)]) != span or (over != row and order[0] not in over):
+                return False
+            if over != row and node.op.name in ("argmax", "argmin") and len(span) > 1:
+                return False
+        return True
+
+    def is_row(self, node: Expr) -> bool:
+        """Whether a reduction is finished with each row, so that the group can use it."""
+        return self.row is not None and self.reduced[node] == self.row
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """Groups, and single nodes with kernels of their own, in an order that can run."""
+
+    graph: Graph
+    units: tuple[Group | Expr, ...]
+    stored: frozenset[Expr]
+    refused: dict[tuple[Expr, Expr], str]
+
+    def owns_memory(self, node: Expr) -> bool:
+        return owns_memory(node, self.stored)
+
+
+def is_scalar_constant(node: Expr) -> bool:
+    value = constant_value(node)
+    return value is not None and value.size == 1
+
+
+def owns_memory(node: Expr, stored: frozenset[Expr] | set[Expr]) -> bool:
+    """Whether a node's elements lie in a buffer."""
+    if node.op.name == "constant":
+        return not is_scalar_constant(node)
+    return (
+        node in stored or node.op.name in ("input", "parameter") or node.op.name in OWN_KERNEL
+    )
