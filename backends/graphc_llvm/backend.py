@@ -17,7 +17,7 @@ from graphc_llvm.callable import NativeCallable, bind, vectorcallable
 from graphc_llvm.emit import Module
 from graphc_llvm.entry import Entry
 from graphc_llvm.jit import Code, engine
-from graphc_llvm.lower import lower_program
+from graphc_llvm.lower import lower_into
 from graphc_llvm.target import Target, host
 
 
@@ -89,33 +89,13 @@ class _Native:
 def _module_text(job: Job, program: Program, target: Target) -> str:
     """The program's module with its Python entry added."""
     module = Module(target)
-    lowered = lower_program(program, job.name, target, flush=job.math == "fast")
+    lower_into(module, program, job.name, flush=job.math == "fast")
     emit_entry(module, job.name, _signature(job, program))
-    return merge_text(lowered, module)
-
-
-def merge_text(lowered: str, module: Module) -> str:
-    """Two modules' texts as one: what one defines, the other does not declare."""
-    lines = module.text().splitlines()[1:]
-    defined = {_symbol(x) for x in (*lowered.splitlines(), *lines) if x.startswith("define ")}
-    declared: set[str] = set()
-    kept = []
-    for line in (*lowered.splitlines(), *lines):
-        if line.startswith("declare "):
-            symbol = _symbol(line)
-            if symbol in defined or symbol in declared:
-                continue
-            declared.add(symbol)
-        kept.append(line)
-    return "\n".join(kept) + "\n"
-
-
-def _symbol(line: str) -> str:
-    return line[line.index("@") + 1 : line.index("(")]
+    return module.text()
 
 
 def _signature(job: Job, program: Program) -> Signature:
-    work: Size = sum((k.flops // 8 + k.nbytes // 16 for k in program.kernels), start=0)
+    work: Size = sum((2 * k.flops + k.nbytes for k in program.kernels), start=0) // 16
     return Signature(
         inputs=tuple((b.dtype, b.shape) for b in program.inputs),
         outputs=tuple((b.dtype, b.shape) for b in program.outputs),

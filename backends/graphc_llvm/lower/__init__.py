@@ -1,5 +1,5 @@
 """From the loop language to LLVM IR text."""
 
-from graphc_llvm.lower.program import lower_program
+from graphc_llvm.lower.program import lower_into, lower_program
 
-__all__ = ["lower_program"]
+__all__ = ["lower_into", "lower_program"]

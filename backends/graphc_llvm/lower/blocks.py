@@ -45,7 +45,7 @@ def block_size(code: Code, extent: Bound, blocks: Bound, step: int) -> Bound:
 
 
 def run_blocks(module: Module) -> str:
-    """``i32 run_blocks(rt, function, args, blocks)``: on this thread if that is all there is."""
+    """``i32 run_blocks(rt, function, args, blocks)``: here if that is all there is."""
     name = "run_blocks"
     if name not in module.functions:
         params = [("ptr", "rt"), ("ptr", "function"), ("ptr", "args"), ("i64", "blocks")]
@@ -64,7 +64,7 @@ def run_blocks(module: Module) -> str:
 
 @dataclass
 class Blocks:
-    """A kernel around a parallel loop being written; ``nest`` is its part of the entry."""
+    """A kernel around a parallel loop being written."""
 
     frame: Frame
     rows: Mapping[str, Home]
@@ -137,10 +137,11 @@ class Blocks:
         """Buffers of the partial values and positions of a scalar accumulator."""
         code, nbytes = nest.code, 8 * ir.MAX_BLOCKS
         partials = code.outside("ptr", self.partials)
-        values, places = (
-            code.once(-1, (partials, start), lambda s=start: code.offset(partials, s))
-            for start in (2 * number * nbytes, (2 * number + 1) * nbytes)
-        )
+
+        def at(start: int) -> Value:
+            return code.once(-1, (partials, start), lambda: code.offset(partials, start))
+
+        values, places = at(2 * number * nbytes), at((2 * number + 1) * nbytes)
         return (
             nest.buffer(f"#{a.name}", a.dtype, Place(values, a.dtype.name, -1)),
             nest.buffer(f"#{a.name}.position", int64, Place(places, "int64", -1)),

@@ -98,17 +98,16 @@ class Code(Function):
 
     def once(self, depth: int, key: object, compute: Callable[[], Value]) -> Value:
         """``compute()`` where all values of ``depth`` are known, shared by equal keys."""
-        inline = depth >= self.depth
-        scope = self.scopes[min(depth + 1, self.depth)]
-        full_key = (depth, key)
-        value = scope.known.get(full_key)
+        here = len(self.scopes) - 1
+        scope = self.scopes[min(depth + 1, here)]
+        value = scope.known.get((depth, key))
         if value is None:
-            if inline:
+            if depth >= here:
                 value = compute()
             else:
                 with self.writing(scope.before):
                     value = compute()
-            scope.known[full_key] = value
+            scope.known[depth, key] = value
         return value
 
     def alloca(self, text: str) -> Value:

@@ -283,8 +283,8 @@ class Nest:
 
     def _fill_zeros(self, place: Place, nbytes: Size) -> None:
         target = (f"ptr align {place.align}", place.pointer)
-        count = ("i64", str(self.code.size(nbytes)))
-        self.code.call("void", "llvm.memset.p0.i64", target, ("i8", "0"), count, ("i1", "false"))
+        rest = [("i8", "0"), ("i64", str(self.code.size(nbytes))), ("i1", "false")]
+        self.code.call("void", "llvm.memset.p0.i64", target, *rest)
 
     def close(self, loop: Loop) -> None:
         """Turn the accumulators of a loop into values."""

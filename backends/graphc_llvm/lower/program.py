@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from graphc.loops.ir import (
-    INDEX_ERROR,
     INTERRUPTED,
     Buffer,
     ContractionKernel,
@@ -29,7 +28,14 @@ _ESCAPED = tuple(f"\\{byte:02X}" for byte in range(256))
 
 
 def lower_program(program: Program, name: str, target: Target, *, flush: bool = False) -> str:
-    """The text of a module that defines, for other modules,
+    """The text of a module with the functions that `lower_into` makes."""
+    module = Module(target)
+    lower_into(module, program, name, flush=flush)
+    return module.text()
+
+
+def lower_into(module: Module, program: Program, name: str, *, flush: bool = False) -> None:
+    """Let a module define, for other modules,
 
     ``i32 @name(ptr rt, ptr bufs, ptr dims, ptr ws, i64 threads)``
         Runs all kernels. ``bufs`` points to inputs, outputs and parameters in the program's
@@ -43,14 +49,12 @@ def lower_program(program: Program, name: str, target: Target, *, flush: bool = 
     flush
         Whether denormal numbers count as 0 while the program runs, if the target can do that.
     """
-    module = Module(target)
     where = homes(program)
     for number, buffer in enumerate(program.constants):
         where[buffer.name] = _constant(module, f"{name}.constant{number}", buffer)
     layout = Layout(program)
     layout.write_workspace(module, name)
-    _write_entry(module, program, name, layout, where, flush and target.flushes)
-    return module.text()
+    _write_entry(module, program, name, layout, where, flush and module.target.flushes)
 
 
 def _constant(module: Module, symbol: str, buffer: Buffer) -> Home:
