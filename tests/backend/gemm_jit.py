@@ -5,11 +5,11 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 
-import llvmlite.binding as llvm
 import numpy as np
 
 from graphc_llvm.gemm import SCRATCH_BYTES_PER_THREAD, library
-from graphc_llvm.target import Target, initialize
+from graphc_llvm.jit import Engine
+from graphc_llvm.target import Target
 
 #: One call for all blocks; or block by block from the last, on alternating workers.
 POOLS = {
@@ -56,22 +56,6 @@ done:
 }"""
 
 
-def machine(target: Target) -> llvm.TargetMachine:
-    initialize()
-    return llvm.Target.from_triple(target.triple).create_target_machine(
-        cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="default"
-    )
-
-
-def compile_object(target: Target, text: str) -> bytes:
-    module = llvm.parse_assembly(text)
-    module.verify()
-    return bytes(machine(target).emit_object(module))
-
-
-_count = iter(range(10**9))
-
-
 @dataclass
 class Gemm:
     """The compiled library of one target, dtype and pool, callable on numpy arrays."""
@@ -82,18 +66,18 @@ class Gemm:
 
     def __post_init__(self) -> None:
         name = "gc_gemm_" + ("f32" if self.dtype == "float32" else "f64")
-        builder = llvm.JITLibraryBuilder().add_current_process()
-        runtime = POOLS[self.pool] + REPEAT.replace("NAME", name)
-        for text in (library(self.target, self.dtype), runtime):
-            builder = builder.add_object_img(compile_object(self.target, text))
-        builder = builder.export_symbol(name).export_symbol("repeat")
-        self._engine = llvm.create_lljit_compiler(machine(self.target))
-        self._library = builder.link(self._engine, f"gemm{next(_count)}")
+        jit = Engine(self.target)
+        pool = jit.compile(POOLS[self.pool], verify=True)
+        jit.provide("gc_parallel", pool.symbols["gc_parallel"])
+        kernels = jit.compile(library(self.target, self.dtype), verify=True)
+        jit.provide(name, kernels.symbols[name])
+        repeat = jit.compile(REPEAT.replace("NAME", name), verify=True)
+        self._code = pool, kernels, repeat
         pointer = ctypes.c_void_p
         entry = ctypes.CFUNCTYPE(ctypes.c_int32, pointer, pointer, pointer)
         again = ctypes.CFUNCTYPE(None, pointer, pointer, pointer, ctypes.c_int64)
-        self.entry = entry(self._library[name])
-        self.repeat = again(self._library["repeat"])
+        self.entry = entry(kernels.symbols[name])
+        self.repeat = again(repeat.symbols["repeat"])
         memory = np.empty(2 * SCRATCH_BYTES_PER_THREAD + 64, np.uint8)
         memory.fill(0xFF)
         self._memory = memory

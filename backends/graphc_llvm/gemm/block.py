@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from graphc_llvm.emit import COLD, Module, Value
-from graphc_llvm.gemm.code import Code
+from graphc_llvm.emit import Module, Value
+from graphc_llvm.gemm.code import COLD, Code
 from graphc_llvm.gemm.micro import KERNEL_PARAMS, kernel
-from graphc_llvm.gemm.pack import pack_a, pack_b
+from graphc_llvm.gemm.pack import pack_a, pack_b, pack_b_rows
 from graphc_llvm.gemm.tiling import Tiling
 
 #: What the entry hands to the blocks, one 8-byte slot each. Strides are in bytes.
@@ -123,15 +123,8 @@ def gemm_unit(module: Module, t: Tiling, unpack: str) -> str:
 
 
 def _panel_vectors(f: Code, t: Tiling, n: Value) -> Value:
-    """Vectors of columns in the next panel when n columns are left.
-
-    A lone vector makes a slow kernel: four vectors are two and two, not three and one.
-    """
-    left = f.div(f.add(n, str(t.lanes - 1)), str(t.lanes))
-    most = f.min(left, str(t.vectors))
-    if t.vectors != 3:
-        return most
-    return f.select(f.compare("eq", left, "4"), "2", most)
+    """Vectors of columns in the next panel when n columns are left."""
+    return f.min(f.div(f.add(n, str(t.lanes - 1)), str(t.lanes)), str(t.vectors))
 
 
 def _is_packed(f: Code, t: Tiling, packs: Value, columns: Value, n: Value) -> Value:
@@ -151,7 +144,15 @@ def _pack_panels(
         some = f.either(f.compare("ne", packs, "0"), f.compare("ne", partial, "0"))
     k_bytes = f.mul(k, str(t.itemsize))
     width = f.fresh("width")
-    with f.loop("0", f.select(some, n, "0"), "%" + width) as p:
+    whole = str(t.vectors * t.lanes)
+    rows = f.both(f.compare("ne", packs, "0"), f.compare("eq", b_cs, str(t.itemsize)))
+    done = f.select(rows, f.div(n, whole), "0")
+    with f.when(f.compare("ne", done, "0")):
+        f.do(
+            f"call void @{pack_b_rows(f.module, t)}(ptr %scratch, ptr {b}, i64 {b_rs}, "
+            f"i64 {done}, i64 {k})"
+        )
+    with f.loop(f.mul(done, whole), f.select(some, n, "0"), "%" + width) as p:
         vectors = _panel_vectors(f, t, f.sub(n, p.index))
         f.do(f"%{width} = mul i64 {vectors}, {t.lanes}")
         columns = f.min("%" + width, f.sub(n, p.index))
@@ -178,13 +179,44 @@ _SWEEP = (
 
 
 def _sweep(module: Module, t: Tiling, unpack: str) -> str:
-    """All tiles of C[m,n] for one block of k: a row of tiles shares its rows of A."""
-    table, pack, panels = (
-        _kernel_table(module, t),
-        pack_a(module, t),
-        _panels(module, t, unpack),
-    )
+    """All tiles of C[m,n] for one block of k: full tiles, then low ones."""
+    panels = _panels(module, t, unpack)
+    full, low = _tile_rows(module, t, panels, t.rows), _tile_rows(module, t, panels, t.low)
     f = Code(module, f"gemm_sweep_{t.suffix}", "void", _SWEEP, internal=True, attributes=COLD)
+    rows = f.mul(_full_tiles(f, t, "%m"), str(t.rows))
+    values = {name: f"{type} %{name}" for type, name in _SWEEP}
+    values["m"] = f"i64 {rows}"
+    f.do(f"call void @{full}({', '.join(values.values())})")
+    s = Slots(f)
+    values["m"] = f"i64 {f.sub('%m', rows)}"
+    values["a"] = f"ptr {f.at('%a', (rows, s['a_rs']))}"
+    values["c"] = f"ptr {f.at('%c', (rows, s['c_rs']))}"
+    f.do(f"call void @{low}({', '.join(values.values())})")
+    f.do("ret void")
+    f.finish()
+    return f.name
+
+
+def _full_tiles(f: Code, t: Tiling, m: Value) -> Value:
+    """Tiles of ``rows`` such that tiles of ``low`` fill the rest of m rows exactly.
+
+    With 2h = rows and low = h + 1, m even, m mod h low tiles leave a multiple of rows. Odd
+    sums have one row more in a low tile. Few rows are done greedily instead.
+    """
+    half = t.rows // 2
+    even = f.op(f"and i64 {f.add(m, '1')}, -2")
+    count = f.op(f"urem i64 {even}, {half}")
+    odd = f.both(f.compare("ne", even, m), f.compare("eq", count, "0"))
+    low = f.mul(f.select(odd, str(half), count), str(t.low))
+    fits = f.compare("sle", low, even)
+    return f.div(f.select(fits, f.sub(even, low), m), str(t.rows))
+
+
+def _tile_rows(module: Module, t: Tiling, panels: str, tile_rows: int) -> str:
+    """Tiles of ``tile_rows`` rows: a row of tiles shares its rows of A."""
+    table, pack = _kernel_table(module, t, tile_rows), pack_a(module, t, tile_rows)
+    name = f"gemm_rows_{tile_rows}_{t.suffix}"
+    f = Code(module, name, "void", _SWEEP, internal=True, attributes=COLD)
     s = Slots(f)
     a_rs, a_cs, c_rs, packs = s["a_rs"], s["a_cs"], s["c_rs"], s["pack_a"]
     item = str(t.itemsize)
@@ -192,45 +224,47 @@ def _sweep(module: Module, t: Tiling, unpack: str) -> str:
     packed = f.compare("ne", packs, "0")
     by_rows = f.compare("eq", a_cs, item)
     packed_rs = f.select(by_rows, str(t.a_row_bytes), item)
-    packed_cs = f.select(by_rows, item, str(t.rows * t.itemsize))
+    packed_cs = f.select(by_rows, item, str(t.a_pitch(tile_rows)))
     tile_rs, tile_cs = f.select(packed, packed_rs, a_rs), f.select(packed, packed_cs, a_cs)
+    most = str(t.a_rows // tile_rows * tile_rows)
+    ahead = f.select(packed, most, str(tile_rows))
+    next_rs = f.select(by_rows, a_rs, a_cs)
+    in_lines = f.ceil_div(f.mul("%k", item), "64")
+    next_count = f.select(by_rows, in_lines, f.ceil_div("%k", str(tile_rows)))
+    next_step = f.select(by_rows, "64", f.mul(a_cs, str(tile_rows)))
     with (
-        f.loop("0", "%m", str(t.a_rows)) as block,
-        f.loop(block.index, f.min(f.add(block.index, str(t.a_rows)), "%m"), str(t.rows)) as i,
+        f.loop("0", "%m", most) as block,
+        f.loop(block.index, f.min(f.add(block.index, most), "%m"), str(tile_rows)) as i,
     ):
-        m = f.min(f.sub("%m", i.index), str(t.rows))
+        m = f.min(f.sub("%m", i.index), str(tile_rows))
         a = f.at("%a", (i.index, a_rs))
         with f.when(f.both(packed, f.compare("eq", i.index, block.index))):
-            rows = f.min(f.sub("%m", i.index), str(t.a_rows))
+            rows = f.min(f.sub("%m", i.index), most)
             f.do(
                 f"call void @{pack}(ptr {to}, ptr {a}, i64 {a_rs}, i64 {a_cs}, "
                 f"i64 {rows}, i64 %k)"
             )
-        here = f.at(to, (f.sub(i.index, block.index), str(t.a_row_bytes)))
+        index = f.div(f.sub(i.index, block.index), str(tile_rows))
+        in_columns = str(t.a_tile_bytes(tile_rows))
+        tile_bytes = f.select(by_rows, str(tile_rows * t.a_row_bytes), in_columns)
+        here = f.at(to, (index, tile_bytes))
         tile = f.select(packed, here, a, "ptr")
-        few = f.compare("sle", m, str(t.rows // 2))
-        row = f.select(few, f"getelementptr (i8, ptr @{table}, i64 {8 * t.vectors})",
-                       f"@{table}", "ptr")  # fmt: skip
         c = f.at("%c", (i.index, c_rs))
+        next = f.at(a, (ahead, a_rs))
         f.do(
-            f"call void @{panels}(ptr %args, ptr {row}, ptr {tile}, i64 {tile_rs}, "
+            f"call void @{panels}(ptr %args, ptr @{table}, ptr {tile}, i64 {tile_rs}, "
             f"i64 {tile_cs}, ptr %b, ptr {c}, i64 {m}, i64 %n, i64 %k, i64 %accumulate, "
-            "ptr %scratch)"
+            f"ptr %scratch, ptr {next}, i64 {next_step}, i64 {next_rs}, i64 {next_count})"
         )
     f.do("ret void")
     f.finish()
     return f.name
 
 
-def _kernel_table(module: Module, t: Tiling) -> str:
-    """Kernels by number of vectors, for a full tile's rows, then for at most half of them.
-
-    Narrow panels are rare and cheap: they have no kernels of fewer rows.
-    """
-    full = [kernel(module, t, t.rows, vectors + 1) for vectors in range(t.vectors)]
-    half = kernel(module, t, t.rows // 2, t.vectors)
-    names = [*full, *full[:-1], half]
-    name = f"gemm_kernels_{t.suffix}"
+def _kernel_table(module: Module, t: Tiling, rows: int) -> str:
+    """Kernels by number of vectors."""
+    names = [kernel(module, t, rows, vectors + 1) for vectors in range(t.vectors)]
+    name = f"gemm_kernels_{rows}_{t.suffix}"
     entries = ", ".join(f"ptr @{n}" for n in names)
     module.globals[name] = f"@{name} = internal constant [{len(names)} x ptr] [{entries}]"
     return name
@@ -249,6 +283,10 @@ _PANELS = (
     ("i64", "k"),
     ("i64", "accumulate"),
     ("ptr", "scratch"),
+    ("ptr", "next"),
+    ("i64", "next_step"),
+    ("i64", "next_rs"),
+    ("i64", "next_count"),
 )
 
 
@@ -262,7 +300,11 @@ def _panels(module: Module, t: Tiling, unpack: str) -> str:
     tile_rs = str(t.vectors * t.target.vector_bytes)
     scattered = f.compare("ne", c_cs, str(t.itemsize))
     width = f.fresh("width")
-    with f.loop("0", "%n", "%" + width) as p:
+    with f.loop("0", "%n", "%" + width, [("ptr", "%next"), ("i64", "%next_count")]) as p:
+        next, lines = p.values
+        p.next = [f.offset(next, "%next_step"), f.sub(lines, "1")]
+        some = f.compare("sgt", lines, "0")
+        next, next_rs = f.select(some, next, "%a", "ptr"), f.select(some, "%next_rs", "0")
         vectors = _panel_vectors(f, t, f.sub("%n", p.index))
         f.do(f"%{width} = mul i64 {vectors}, {t.lanes}")
         n = f.min("%" + width, f.sub("%n", p.index))
@@ -277,7 +319,21 @@ def _panels(module: Module, t: Tiling, unpack: str) -> str:
         kernel = f.load("ptr", f.at("%kernels", (f.sub(vectors, "1"), "8")))
         into, into_rs = f.select(via_tile, tile, c, "ptr"), f.select(via_tile, tile_rs, c_rs)
         adds = f.select(via_tile, "0", "%accumulate")
-        values = ("%a", "%a_rs", "%a_cs", b, rs, into, into_rs, "%m", n, "%k", adds)
+        values = (
+            "%a",
+            "%a_rs",
+            "%a_cs",
+            b,
+            rs,
+            into,
+            into_rs,
+            "%m",
+            n,
+            "%k",
+            adds,
+            next,
+            next_rs,
+        )
         args = ", ".join(f"{t} {v}" for (t, _), v in zip(KERNEL_PARAMS, values, strict=True))
         f.do(f"call void {kernel}({args})")
         with f.when(via_tile):

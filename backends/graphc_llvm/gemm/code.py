@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from graphc_llvm.emit import Function, Value
 
+#: Attributes of functions that run once in a while: they are compiled quickly instead.
+COLD = "noinline optnone"
+
 
 @dataclass
 class Loop:
@@ -77,9 +80,9 @@ class Code(Function):
     def store(self, type: str, value: Value, pointer: Value, align: int = 8) -> None:
         self.do(f"store {type} {value}, ptr {pointer}, align {align}")
 
-    def prefetch(self, pointer: Value) -> None:
-        """Ask for the cache line at ``pointer``, which need not be valid memory."""
-        kind = ("i32", "0"), ("i32", "3"), ("i32", "1")
+    def prefetch(self, pointer: Value, level: int = 1) -> None:
+        """Ask for the line at ``pointer`` in a cache; it need not be valid memory."""
+        kind = ("i32", "0"), ("i32", str(4 - level)), ("i32", "1")
         self.call("void", "llvm.prefetch.p0", ("ptr", pointer), *kind)
 
     @contextmanager

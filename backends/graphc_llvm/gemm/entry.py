@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from graphc_llvm.emit import COLD, Module, Value
+from graphc_llvm.emit import Module, Value
 from graphc_llvm.gemm.block import SLOTS, Slots, block_function, gemm_unit
-from graphc_llvm.gemm.code import Code
+from graphc_llvm.gemm.code import COLD, Code
 from graphc_llvm.gemm.gemv import gemv_unit
 from graphc_llvm.gemm.pack import unpack_tile
 from graphc_llvm.gemm.tiling import SCRATCH_BYTES_PER_THREAD, Tiling
@@ -159,11 +159,15 @@ def _choose_packing(f: Code, t: Tiling, s: Slots) -> None:
     """Pack B if its rows are not contiguous or read often, A if its rows are not contiguous."""
     item = str(t.itemsize)
     scattered = f.compare("ne", s["b_cs"], item)
-    reused = f.compare("sge", s["m"], str(12 * t.rows))
+    reused = f.compare("sge", s["m"], "96")
     s["pack_b"] = f.op(f"zext i1 {f.either(scattered, reused)} to i64")
     strided = f.compare("ne", s["a_cs"], item)
     wide = f.compare("sge", s["n_block"], str(2 * t.vectors * t.lanes))
-    s["pack_a"] = f.op(f"zext i1 {f.both(strided, wide)} to i64")
+    # Rows at a multiple of half a page meet in few sets of the first-level cache.
+    conflicts = f.compare("eq", f.op(f"and i64 {s['a_rs']}, 2047"), "0")
+    aligned = f.both(conflicts, f.compare("sge", s["n_block"], "256"))
+    needed = f.either(f.both(strided, wide), aligned)
+    s["pack_a"] = f.op(f"zext i1 {needed} to i64")
 
 
 def _choose_unit(f: Code, t: Tiling, s: Slots, gemm: str, gemv: str) -> Value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 
 from graphc_llvm.emit import Module, Value
@@ -34,6 +35,11 @@ def mask_below(f: Code, t: Tiling, count: Value) -> Value:
     limits = f.op(f"shufflevector {lanes} {one}, {lanes} poison, {lanes} zeroinitializer")
     numbers = "<" + ", ".join(f"i32 {i}" for i in range(t.lanes)) + ">"
     return f.op(f"icmp slt {lanes} {numbers}, {limits}")
+
+
+def constant_mask(t: Tiling, count: int) -> Value:
+    """The mask of the first ``count`` lanes."""
+    return "<" + ", ".join(f"i1 {int(i < count)}" for i in range(t.lanes)) + ">"
 
 
 def load_vector(f: Code, t: Tiling, pointer: Value, mask: Value = "") -> Value:
@@ -72,58 +78,98 @@ KERNEL_PARAMS = (
     ("i64", "n"),
     ("i64", "k"),
     ("i64", "accumulate"),
+    ("ptr", "next"),
+    ("i64", "next_rs"),
 )
 
 
 def kernel(module: Module, t: Tiling, rows: int, vectors: int) -> str:
-    """C[m,n] (+)= A[m,k] B[k,n] for 1 <= m <= ``rows`` and ``vectors`` vectors of columns.
+    """C[m,n] (+)= A[m,k] B[k,n] for m = ``rows`` and ``vectors`` vectors of columns.
 
     Strides are in bytes, columns of B and C contiguous. With masks, n may end inside
-    the last vector. Rows from m on repeat row m - 1: they compute and store the same
-    values once more, which needs no branches.
+    the last vector. If ``rows`` is the tiling's low number, m may be less: rows from m on
+    repeat row m - 1, they compute and store the same values once more, without branches.
+    Lines at ``next``, one for each row, are wanted by a later call.
     """
     f = Code(module, f"gemm_{rows}x{vectors}_{t.suffix}", "void", KERNEL_PARAMS, internal=True)
-    last = f.sub("%m", "1")
-    index = [f.min(str(i), last) for i in range(rows)]
-    a = [f.at("%a", (i, "%a_rs")) for i in index]
-    c = [f.at("%c", (i, "%c_rs")) for i in index]
     masks = [""] * vectors
     if t.masked:
         masks[-1] = mask_below(f, t, f.sub("%n", str((vectors - 1) * t.lanes)))
+    last = f.sub("%m", "1")
+    clamped = rows == t.low
+    index = [f.min(str(i), last) if clamped else str(i) for i in range(rows)]
+    c = [f.at("%c", (i, "%c_rs")) for i in index]
+    for row in c:
+        for line in range(0, vectors * t.target.vector_bytes, 64):
+            f.prefetch(f.offset(row, str(line)))
+    for i in index:
+        f.prefetch(f.at("%next", (i, "%next_rs")), 2)
+    a = _Gathered(f, index) if clamped else _Affine(f, rows)
     zeros = [(t.vector, "zeroinitializer")] * (rows * vectors)
-    state = [*zeros, ("i64", "0"), ("ptr", "%b")]
+    state = [*zeros, ("ptr", "%b"), *(("ptr", p) for p in a.start)]
     ahead = f.mul("%b_rs", str(_AHEAD))
-    with f.loop("0", "%k", carried=state) as k:
-        later = f.offset(k.values[-1], ahead)
+    with f.loop("0", "%k", "1", state) as k:
+        *tile, b = k.values[: len(zeros) + 1]
+        later = f.offset(b, ahead)
         for line in range(0, vectors * t.target.vector_bytes, 64):
             f.prefetch(f.offset(later, str(line)))
-        k.next = _multiply_step(f, t, a, masks, list(k.values))
-    tile = [
+        places = k.values[len(zeros) + 1 :]
+        _multiply_step(f, t, a.at(places), b, masks, tile)
+        k.next = [*tile, f.offset(b, "%b_rs"), *(f.offset(p, "%a_cs") for p in places)]
+    placed = [
         (_vector_at(f, t, row, j), mask, acc)
         for (row, (j, mask)), acc in zip(
             product(c, enumerate(masks)), k.values[: rows * vectors], strict=True
         )
     ]
-    # All of C is read before any is written: rows may repeat.
-    for where, mask, x in _accumulated(f, t, tile):
-        store_vector(f, t, x, where, mask)
+    _update(f, t, placed, clamped)
     f.do("ret void")
     f.finish()
     return f.name
 
 
+class _Gathered:
+    """Rows of A at any distances: a register for each."""
+
+    def __init__(self, f: Code, index: list[Value]) -> None:
+        self.f = f
+        self.rows = [f.at("%a", (i, "%a_rs")) for i in index]
+        self.start = [self.rows[0]]
+        self.steps = [f.op(f"ptrtoint ptr {r} to i64") for r in self.rows]
+        self.distances = [f.sub(s, self.steps[0]) for s in self.steps[1:]]
+
+    def at(self, places: Sequence[Value]) -> list[Value]:
+        return [places[0], *(self.f.offset(places[0], d) for d in self.distances)]
+
+
+class _Affine:
+    """Rows of A at equal distances: seven from each pointer by the processor's addressing."""
+
+    def __init__(self, f: Code, rows: int) -> None:
+        self.f, self.rows = f, rows
+        self.start = [f.at("%a", (str(i), "%a_rs")) for i in range(0, rows, 7)]
+        self.three, self.five = f.mul("%a_rs", "3"), f.mul("%a_rs", "5")
+
+    def at(self, places: Sequence[Value]) -> list[Value]:
+        steps = [("%a_rs", 1), ("%a_rs", 2), (self.three, 1), ("%a_rs", 4), (self.five, 1)]
+        steps.append((self.three, 2))
+        scaled = "getelementptr [{} x i8], ptr {}, i64 {}".format
+        out = []
+        for p in places:
+            out += [p, *(self.f.op(scaled(scale, p, x)) for x, scale in steps)]
+        return out[: self.rows]
+
+
 def _multiply_step(
-    f: Code, t: Tiling, a: list[Value], masks: list[Value], state: list[Value]
-) -> list[Value]:
-    """One term of the sum: a column of A times a row of B; ``state`` is the tile and where."""
-    *tile, step, row = state
+    f: Code, t: Tiling, a: list[Value], row: Value, masks: list[Value], tile: list[Value]
+) -> None:
+    """One term of the sum: a column of A times a row of B."""
     b = [load_vector(f, t, _vector_at(f, t, row, j), mask) for j, mask in enumerate(masks)]
-    for i, start in enumerate(a):
-        x = splat(f, t, f.load(t.type, f.offset(start, step), t.itemsize))
+    for i, where in enumerate(a):
+        x = splat(f, t, f.load(t.type, where, t.itemsize))
         for j, y in enumerate(b):
             n = i * len(b) + j
             tile[n] = fma(f, t, x, y, tile[n])
-    return [*tile, f.add(step, "%a_cs"), f.offset(row, "%b_rs")]
 
 
 def _vector_at(f: Code, t: Tiling, row: Value, j: int) -> Value:
@@ -134,22 +180,19 @@ Placed = tuple[Value, Value, Value]
 """Where a vector of C is, its mask, and its value."""
 
 
-def _accumulated(f: Code, t: Tiling, tile: list[Placed]) -> list[Placed]:
-    """The tile, plus what C holds if ``%accumulate``.
+def _update(f: Code, t: Tiling, tile: list[Placed], together: bool) -> None:
+    """Store the tile, or add it to C if ``%accumulate``.
 
     Adding a block of k to C when it is complete, instead of starting from C, is one
-    level of pairwise summation.
+    level of pairwise summation. ``together`` reads all of C before any is written.
     """
-    before, add, store = f.block, f.fresh("add"), f.fresh("store")
-    f.branch_if(f.compare("ne", "%accumulate", "0"), add, store)
-    f.label(add)
-    totals = [
-        f.op(f"fadd {t.vector} {x}, {load_vector(f, t, where, mask)}")
-        for where, mask, x in tile
-    ]
-    f.branch(store)
-    f.label(store)
-    return [
-        (where, mask, f.op(f"phi {t.vector} [ {x}, %{before} ], [ {total}, %{add} ]"))
-        for (where, mask, x), total in zip(tile, totals, strict=True)
-    ]
+    with f.guard(f.compare("eq", "%accumulate", "0"), "void"):
+        for where, mask, x in tile:
+            store_vector(f, t, x, where, mask)
+    for group in [tile] if together else [[x] for x in tile]:
+        totals = [
+            f.op(f"fadd {t.vector} {x}, {load_vector(f, t, where, mask)}")
+            for where, mask, x in group
+        ]
+        for (where, mask, _), total in zip(group, totals, strict=True):
+            store_vector(f, t, total, where, mask)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphc_llvm.emit import Module, Value
 from graphc_llvm.gemm.code import Code
-from graphc_llvm.gemm.micro import load_vector, mask_below, store_vector
+from graphc_llvm.gemm.micro import constant_mask, load_vector, mask_below, store_vector
 from graphc_llvm.gemm.tiling import Tiling
 
 #: Rows that a panel's copy asks for in advance: its accesses are too short to be foreseen.
@@ -31,9 +31,6 @@ def pack_b(module: Module, t: Tiling) -> str:
     f = Code(module, f"pack_b_{t.suffix}", "void", _PANEL, internal=True)
     to_rs = f.mul("%vectors", width)
     contiguous = f.compare("eq", "%b_cs", item)
-    full = f.compare("eq", "%n", str(t.vectors * t.lanes))
-    with f.guard(f.both(contiguous, full), "void"):
-        _copy_panel(f, t, to_rs)
     strip = f.select(contiguous, f"@{copy}", f"@{transpose}", "ptr")
     with f.loop("0", "%vectors") as v:
         first = f.mul(v.index, str(t.lanes))
@@ -46,17 +43,26 @@ def pack_b(module: Module, t: Tiling) -> str:
     return f.name
 
 
-def _copy_panel(f: Code, t: Tiling, to_rs: Value) -> None:
-    ahead = f.mul("%b_rs", str(_AHEAD))
+def pack_b_rows(module: Module, t: Tiling) -> str:
+    """Copy ``panels`` full panels of contiguous columns row by row, in the order of memory."""
+    params = [("ptr", "to"), ("ptr", "b"), ("i64", "b_rs"), ("i64", "panels"), ("i64", "k")]
+    f = Code(module, f"pack_b_rows_{t.suffix}", "void", params, internal=True)
+    width = t.vectors * t.target.vector_bytes
+    panel = f.mul("%k", str(width))
+    ahead = f.op("shl i64 %b_rs, 1")
     with f.loop("0", "%k", carried=[("ptr", "%to"), ("ptr", "%b")]) as row:
-        to, b = row.values
-        later = f.offset(b, ahead)
-        for line in range(0, t.vectors * t.target.vector_bytes, 64):
-            f.prefetch(f.offset(later, str(line)))
-        for j in range(t.vectors):
-            at = str(j * t.target.vector_bytes)
-            store_vector(f, t, load_vector(f, t, f.offset(b, at)), f.offset(to, at))
-        row.next = [f.offset(to, to_rs), f.offset(b, "%b_rs")]
+        state = [("ptr", row.values[0]), ("ptr", row.values[1])]
+        with f.loop("0", "%panels", carried=state) as column:
+            to, b = column.values
+            for line in range(0, width, 64):
+                f.prefetch(f.offset(f.offset(b, ahead), str(line)))
+            for j in range(0, width, t.target.vector_bytes):
+                store_vector(f, t, load_vector(f, t, f.offset(b, str(j))), f.offset(to, str(j)))
+            column.next = [f.offset(to, panel), f.offset(b, str(width))]
+        row.next = [f.offset(row.values[0], str(width)), f.offset(row.values[1], "%b_rs")]
+    f.do("ret void")
+    f.finish()
+    return f.name
 
 
 _STRIP = (
@@ -160,42 +166,53 @@ def _interleave(f: Code, t: Tiling, a: Value, b: Value, half: int) -> Value:
     return f.op(f"shufflevector {vector}, <{t.lanes} x i32> <{mask}>")
 
 
-def pack_a(module: Module, t: Tiling) -> str:
+def pack_a(module: Module, t: Tiling, rows: int) -> str:
     """Copy A[m,k], m <= ``Tiling.a_rows``: rows if contiguous, else ``[tile][k][rows]``."""
     params = [(p, n.replace("b", "a")) for p, n in _PANEL[:4]] + [("i64", "m"), ("i64", "k")]
-    f = Code(module, f"pack_a_{t.suffix}", "void", params, internal=True)
+    f = Code(module, f"pack_a_{rows}_{t.suffix}", "void", params, internal=True)
     with f.guard(f.compare("eq", "%a_cs", str(t.itemsize)), "void"):
-        _copy_rows(f, t)
+        f.do(f"call void @{_copy_rows(module, t)}(ptr %to, ptr %a, i64 %a_rs, i64 %m, i64 %k)")
     # Whole tiles side by side: a cache line of A serves two of them.
     tight = f.compare("eq", "%a_rs", str(t.itemsize))
-    tiles = f.select(tight, f.div("%m", str(t.rows)), "0")
-    type = f"<{t.rows} x {t.type}>"
+    tiles = f.select(tight, f.div("%m", str(rows)), "0")
     ahead = f.mul("%a_cs", str(_AHEAD))
+    pitch, tile_bytes = str(t.a_pitch(rows)), str(t.a_tile_bytes(rows))
     with f.loop("0", f.select(f.compare("eq", tiles, "0"), "0", "%k")) as k:
         source = f.at("%a", (k.index, "%a_cs"))
-        to = f.at("%to", (k.index, str(t.rows * t.itemsize)))
+        to = f.at("%to", (k.index, pitch))
         with f.loop("0", tiles, carried=[("ptr", source), ("ptr", to)]) as tile:
             x, y = tile.values
             f.prefetch(f.offset(x, ahead))
-            f.store(type, f.load(type, x, t.itemsize), y, t.itemsize)
-            tile.next = [
-                f.offset(x, str(t.rows * t.itemsize)),
-                f.offset(y, str(t.a_tile_bytes)),
-            ]
-    with f.loop(f.mul(tiles, str(t.rows)), "%m") as i:
-        tile_index = f.div(i.index, str(t.rows))
-        row = f.sub(i.index, f.mul(tile_index, str(t.rows)))
-        to = f.at("%to", (tile_index, str(t.a_tile_bytes)), (row, str(t.itemsize)))
+            _copy_tile_row(f, t, rows, y, x)
+            tile.next = [f.offset(x, str(rows * t.itemsize)), f.offset(y, tile_bytes)]
+    with f.loop(f.mul(tiles, str(rows)), "%m") as i:
+        tile_index = f.div(i.index, str(rows))
+        row = f.sub(i.index, f.mul(tile_index, str(rows)))
+        to = f.at("%to", (tile_index, tile_bytes), (row, str(t.itemsize)))
         a = f.at("%a", (i.index, "%a_rs"))
         with f.loop("0", "%k") as k:
             x = f.load(t.type, f.at(a, (k.index, "%a_cs")), t.itemsize)
-            f.store(t.type, x, f.at(to, (k.index, str(t.rows * t.itemsize))), t.itemsize)
+            f.store(t.type, x, f.at(to, (k.index, pitch)), t.itemsize)
     f.do("ret void")
     f.finish()
     return f.name
 
 
-def _copy_rows(f: Code, t: Tiling) -> None:
+def _copy_tile_row(f: Code, t: Tiling, rows: int, to: Value, a: Value) -> None:
+    """Copy ``rows`` contiguous elements; up to ``Tiling.a_pitch`` bytes may be written."""
+    if t.a_pitch(rows) == rows * t.itemsize:
+        type = f"<{rows} x {t.type}>"
+        return f.store(type, f.load(type, a, t.itemsize), to, t.itemsize)
+    for first in range(0, rows, t.lanes):
+        at = str(first * t.itemsize)
+        count = min(t.lanes, rows - first)
+        mask = "" if count == t.lanes else constant_mask(t, count)
+        store_vector(f, t, load_vector(f, t, f.offset(a, at), mask), f.offset(to, at))
+
+
+def _copy_rows(module: Module, t: Tiling) -> str:
+    params = [("ptr", "to"), ("ptr", "a"), ("i64", "a_rs"), ("i64", "m"), ("i64", "k")]
+    f = Code(module, f"copy_rows_{t.suffix}", "void", params, internal=True)
     whole = f.op(f"and i64 %k, {-t.lanes}")
     with f.loop("0", "%m") as i:
         row = f.at("%a", (i.index, "%a_rs"))
@@ -209,6 +226,9 @@ def _copy_rows(f: Code, t: Tiling) -> None:
             step = f.mul(k.index, str(t.itemsize))
             x = f.load(t.type, f.offset(row, step), t.itemsize)
             f.store(t.type, x, f.offset(to, step), t.itemsize)
+    f.do("ret void")
+    f.finish()
+    return f.name
 
 
 def unpack_tile(module: Module, t: Tiling) -> str:

@@ -11,20 +11,25 @@ SCRATCH_BYTES_PER_THREAD = 3 << 19
 
 _PARTIALS_BYTES = 1 << 18
 
+#: Tiles of A that are packed at a time: a cache line of A may serve several.
+_A_TILES = 4
+
 
 @dataclass(frozen=True)
 class Tiling:
     """Sizes of the blocked algorithm of Goto and van de Geijn (ACM TOMS 34(3), 2008).
 
-    A micro-kernel holds ``rows`` x ``vectors`` accumulators in registers. ``depth``
-    terms of the sum are taken at a time, for at most ``columns`` columns of B,
-    which together fit the second-level cache.
+    A micro-kernel holds ``rows`` x ``vectors`` accumulators in registers. What such
+    tiles leave of the rows of C is done in tiles of ``low`` rows. ``depth`` terms of
+    the sum are taken at a time, for at most ``columns`` columns of B, which together
+    fit the second-level cache.
     """
 
     target: Target
     type: str
     itemsize: int
     rows: int
+    low: int
     vectors: int
     depth: int
     columns: int
@@ -57,20 +62,25 @@ class Tiling:
         """Distance of two packed rows of A: odd in cache lines, against set conflicts."""
         return self.depth * self.itemsize + 64
 
-    @property
-    def a_tile_bytes(self) -> int:
-        """Scratch for the rows of A of one tile, whichever way they are packed."""
-        return self.rows * self.a_row_bytes
+    def a_pitch(self, rows: int) -> int:
+        """Distance of two packed columns of a tile of A with contiguous columns."""
+        if not self.masked or rows & (rows - 1) == 0:
+            return rows * self.itemsize
+        return -(-rows // self.lanes) * self.lanes * self.itemsize
+
+    def a_tile_bytes(self, rows: int) -> int:
+        """Scratch for ``rows`` rows of A, whichever way they are packed."""
+        return max(rows * self.a_row_bytes, self.depth * self.a_pitch(rows))
 
     @property
     def a_rows(self) -> int:
         """Rows of A that are packed at a time."""
-        return 8 * self.rows
+        return _A_TILES * self.rows
 
     @property
     def tile_offset(self) -> int:
         """Where the tile of C lies in a thread's scratch, after packed B and A."""
-        return self.b_bytes + 16 * self.a_tile_bytes
+        return self.b_bytes + 2 * _A_TILES * self.a_tile_bytes(self.rows)
 
     @property
     def partials_offset(self) -> int:
@@ -87,10 +97,10 @@ def tiling(target: Target, dtype: str) -> Tiling:
     """The tiling of ``"float32"`` or ``"float64"`` on ``target``."""
     itemsize = {"float32": 4, "float64": 8}[dtype]
     # rows * vectors accumulators, a row of B and one broadcast value must fit.
-    rows, vectors = (8, 3) if target.registers >= 32 else (6, 2)
-    depth = 1280 // itemsize if target.vector_bytes == 64 else 1024 // itemsize
-    budget = 3 << 18 if target.vector_bytes == 64 else 3 << 16
+    rows, low, vectors = (14, 8, 2) if target.registers >= 32 else (6, 4, 2)
+    depth = (1792 if target.vector_bytes == 64 else 1024) // itemsize
+    budget = 7 << 17 if target.vector_bytes == 64 else 3 << 16
     width = vectors * target.lanes(itemsize)
     columns = budget // (depth * itemsize) // width * width
     type = "float" if itemsize == 4 else "double"
-    return Tiling(target, type, itemsize, rows, vectors, depth, columns)
+    return Tiling(target, type, itemsize, rows, low, vectors, depth, columns)
