@@ -16,6 +16,7 @@ from graphc_llvm.call import Signature, emit_entry
 from graphc_llvm.callable import NativeCallable, bind, vectorcallable
 from graphc_llvm.emit import Module
 from graphc_llvm.entry import Entry
+from graphc_llvm.functions import provide_functions, take_out
 from graphc_llvm.jit import Code, engine
 from graphc_llvm.lower import lower_into
 from graphc_llvm.target import Target, host
@@ -53,9 +54,10 @@ class _Native:
         self.timings: dict[str, float] = {}
         self._target = host(job.target)
         start = time.perf_counter()
-        text = _module_text(job, program, self._target)
+        text, formulas = _module_text(job, program, self._target)
         emitted = time.perf_counter()
         _provide_libraries(program, self._target)
+        provide_functions(self._target, formulas)
         loaded = time.perf_counter()
         self._code = engine(self._target).compile(text)
         done = time.perf_counter()
@@ -86,12 +88,13 @@ class _Native:
         raise CompileError(f"the llvm backend generates no {kind}")
 
 
-def _module_text(job: Job, program: Program, target: Target) -> str:
-    """The program's module with its Python entry added."""
+def _module_text(job: Job, program: Program, target: Target) -> tuple[str, dict[str, str]]:
+    """The program's module with its Python entry, and the formulas that it calls."""
     module = Module(target)
     lower_into(module, program, job.name, flush=job.math == "fast")
     emit_entry(module, job.name, _signature(job, program))
-    return module.text()
+    formulas = take_out(module)
+    return module.text(), formulas
 
 
 def _signature(job: Job, program: Program) -> Signature:

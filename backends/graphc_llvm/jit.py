@@ -133,7 +133,8 @@ class Engine:
             for name in names:
                 library.export_symbol(name)
             for name, address in {**_provided, **self._own}.items():
-                library.import_symbol(name, address)
+                if name not in names:
+                    library.import_symbol(name, address)
             tracker = self._link(library)
             return Code(self, {name: tracker[name] for name in names}, ir, obj, tracker)
 
@@ -148,9 +149,8 @@ class Engine:
 
     def assembly(self, text: str) -> str:
         """The assembly that a module compiles to (if it is not one to be kept)."""
-        with self._lock:
-            with _left_out(_STRENGTH | _SCHEDULING):
-                return str(self._machine.emit_assembly(self._parse(text, False)))
+        with self._lock, _left_out(_STRENGTH | _SCHEDULING):
+            return str(self._machine.emit_assembly(self._parse(text, False)))
 
     def _parse(self, text: str, verify: bool) -> llvm.ModuleRef:
         try:

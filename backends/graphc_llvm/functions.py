@@ -1,0 +1,56 @@
+"""Long scalar formulas as libraries: compiled once, kept on disk, called by all programs."""
+
+from __future__ import annotations
+
+import re
+
+from graphc_llvm.emit import Module
+from graphc_llvm.jit import Code, engine
+from graphc_llvm.target import Target
+
+_SYMBOL = re.compile(r"@([\w.$]+)")
+_PREFIX = "vmath."
+
+_loaded: dict[tuple[Target, str], Code] = {}
+
+
+def take_out(module: Module) -> dict[str, str]:
+    """Remove the formulas that are functions of a module.
+
+    Returns, for each that the rest calls, the text of a module that defines it.
+    """
+    rest = {n: text for n, text in module.functions.items() if not n.startswith(_PREFIX)}
+    called = set(_SYMBOL.findall("\n".join(rest.values())))
+    texts = {n: _alone(module, n) for n in module.functions if n in called and n not in rest}
+    module.functions = rest
+    module.globals = {n: text for n, text in module.globals.items() if n in called}
+    module.declarations = {s: d for s, d in module.declarations.items() if s[1:] in called}
+    return texts
+
+
+def _alone(module: Module, name: str) -> str:
+    """A module that exports one function, with all that it refers to."""
+    own = Module(module.target)
+    pending = [name]
+    while pending:
+        symbol = pending.pop()
+        if symbol in own.functions:
+            continue
+        if symbol in module.functions:
+            own.functions[symbol] = module.functions[symbol]
+            pending += _SYMBOL.findall(module.functions[symbol])
+        elif symbol in module.globals:
+            own.globals[symbol] = module.globals[symbol]
+        elif f"@{symbol}" in module.declarations:
+            own.declarations[f"@{symbol}"] = module.declarations[f"@{symbol}"]
+    own.functions[name] = own.functions[name].replace("define internal", "define", 1)
+    return own.text()
+
+
+def provide_functions(target: Target, texts: dict[str, str]) -> None:
+    """Let modules that are loaded from now on call the functions that `take_out` removed."""
+    jit = engine(target)
+    for name, text in texts.items():
+        if (target, name) not in _loaded:
+            code = _loaded[target, name] = jit.compile(text, keep=True)
+            jit.provide(name, code.symbols[name])
