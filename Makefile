@@ -32,8 +32,9 @@ docs: $(DEV)  ## run the code of README, docs and examples
 wheel: $(DEV)  ## build dist/*.whl and the source archive
 	$(BIN)/python -m hatchling build
 
-bench: $(DEV)  ## speed measurements (minutes)
-	@for file in tests/bench/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+bench: $(DEV)  ## speed beside other libraries (minutes)
+	$(BIN)/python tests/bench/bench_workloads.py --quick
+	$(BIN)/python tests/bench/bench_gemm.py
 
 clean:  ## remove what was built; .venv stays
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,145 @@
+"""PyTorch, eager: autograd, and the fused optimizers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import formulas
+import numpy as np
+import torch
+import torch.nn.functional as F
+from formulas import Array
+from workloads import Data, Run, Workload
+
+VERSION = torch.__version__
+
+
+def start(threads: int) -> None:
+    torch.set_num_threads(threads)
+    x = torch.zeros(1, requires_grad=True)
+    torch.autograd.grad(torch.exp(x).sum(), x)
+
+
+def arrays(found: Any) -> list[Array]:
+    return [t.detach().numpy() for t in found]
+
+
+def tensor(a: Any, *, leaf: bool = False) -> torch.Tensor:
+    return torch.tensor(np.asarray(a), requires_grad=leaf)
+
+
+def differentiated(value: Callable[..., Any], *leaves: Any) -> Run:
+    """Value at ``leaves`` and gradients to all of them."""
+    inputs = tuple(tensor(x, leaf=True) for x in leaves)
+
+    def call(*x: Any) -> tuple[Any, ...]:
+        v = value(*x)
+        return v, *torch.autograd.grad(v, x)
+
+    return Run(call, inputs, arrays)
+
+
+def floats(w: Workload, data: Data) -> Run:
+    def call(*numbers: float) -> tuple[Any, ...]:
+        x = [torch.tensor(a, dtype=torch.float64, requires_grad=True) for a in numbers]
+        v = formulas.surface(torch, *x)
+        return v, *torch.autograd.grad(v, x)
+
+    return Run(call, tuple(data.values()), arrays)
+
+
+def points(w: Workload, data: Data) -> Run:
+    def call(*x: Any) -> tuple[Any, ...]:
+        v = formulas.surface(torch, *x)
+        return v, *torch.autograd.grad(v.sum(), x)
+
+    return Run(call, tuple(tensor(a, leaf=True) for a in data.values()), arrays)
+
+
+def rosenbrock(w: Workload, data: Data) -> Run:
+    return differentiated(lambda x: formulas.rosenbrock(torch, x), data["x"])
+
+
+def potential(w: Workload, data: Data) -> Run:
+    pairs, masses = tensor(data["pairs"]), tensor(data["masses"])
+    return differentiated(lambda q: formulas.potential(torch, q, pairs, masses), data["q"])
+
+
+def swish(w: Workload, data: Data) -> Run:
+    def value(x: Any, y: Any) -> Any:
+        return (F.silu(formulas.SLOPE * x + formulas.SHIFT) * torch.tanh(y)).sum()
+
+    return differentiated(value, data["x"], data["y"])
+
+
+def softmax(w: Workload, data: Data) -> Run:
+    labels = tensor(data["labels"])
+    return differentiated(lambda z: F.cross_entropy(z, labels), data["z"])
+
+
+def logistic(w: Workload, data: Data) -> Run:
+    X, t = tensor(data["X"]), tensor(data["t"])
+
+    def value(weights: Any, b: Any) -> Any:
+        return F.binary_cross_entropy_with_logits(X @ weights + b, t)
+
+    return differentiated(value, data["w"], data["b"])
+
+
+def layers(data: Data) -> list[torch.Tensor]:
+    """Weights (outputs, inputs), as ``torch.nn.Linear`` keeps them, and biases."""
+    return [tensor(np.ascontiguousarray(p.T), leaf=True) for p in data["params"]]
+
+
+def network(params: list[torch.Tensor], x: Any, activation: str) -> Any:
+    apply = torch.relu if activation == "relu" else torch.sigmoid
+    for k in (0, 2):
+        x = apply(F.linear(x, params[k], params[k + 1]))
+    return F.linear(x, params[4], params[5])
+
+
+def training(w: Workload, data: Data) -> Run:
+    params = layers(data)
+    kind = torch.optim.SGD if w.options["optimizer"] == "sgd" else torch.optim.Adam
+    optimizer = kind(params, lr=w.options["rate"], fused=True)
+
+    def call(x: Any, labels: Any) -> Any:
+        optimizer.zero_grad(set_to_none=True)
+        loss = F.cross_entropy(network(params, x, w.options["activation"]), labels)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    inputs = tensor(data["x"]), tensor(data["labels"])
+    return Run(call, inputs, lambda loss: arrays([loss, *(p.t() for p in params)]))
+
+
+def inference(w: Workload, data: Data) -> Run:
+    params = [p.detach() for p in layers(data)]
+
+    def call(x: Any) -> Any:
+        with torch.inference_mode():
+            return network(params, x, "relu")
+
+    return Run(call, (tensor(data["x"]),), lambda z: arrays([z]))
+
+
+def product(w: Workload, data: Data) -> Run:
+    a, b = tensor(data["A"]), tensor(data["B"])
+    out = a @ b
+    return Run(lambda a, b: torch.mm(a, b, out=out), (a, b), lambda c: arrays([c]))
+
+
+TASKS = {
+    "floats": floats,
+    "points": points,
+    "rosenbrock": rosenbrock,
+    "potential": potential,
+    "swish": swish,
+    "softmax": softmax,
+    "logistic": logistic,
+    "training": training,
+    "inference": inference,
+    "product": product,
+}
