@@ -106,7 +106,7 @@ class CompiledFunction:
             self.timings["loops"] = time.perf_counter() - start
         return self.program
 
-    # calls ------------------------------------------------------------------------------------
+    # calls -----------------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._input_keys is not None:
@@ -131,8 +131,9 @@ class CompiledFunction:
         missing = [k for k in self._input_keys if k not in given]
         if unknown or missing or len(args) > 1:
             found = ", ".join(type(a).__name__ for a in args)
+            keys = ", ".join(map(str, self._input_keys))
             raise InputTypeError(
-                f"{self.name} takes a dict with the keys {', '.join(map(str, self._input_keys))}",
+                f"{self.name} takes a dict with the keys {keys}",
                 where=[
                     *(f"missing  {k}" for k in missing),
                     *(f"unknown  {k}" for k in unknown),
@@ -142,7 +143,7 @@ class CompiledFunction:
         return tuple(given[k] for k in self._input_keys), out
 
     def _slow(self, *args: Any, **kwargs: Any) -> Any:
-        """Convert the arguments and run, or raise the precise error. Nothing changes on errors."""
+        """Convert the arguments and run, or raise the precise error and change nothing."""
         out = self._listed(kwargs.pop("out", None))
         inputs = self.graph.inputs
         values = arguments.match(self.name, inputs, args, kwargs)
@@ -211,7 +212,7 @@ class CompiledFunction:
             return found[0]
         return tuple(found) if self._form == "tuple" else found
 
-    # looking inside -----------------------------------------------------------------------------
+    # looking inside --------------------------------------------------------------------------
 
     @property
     def llvm_ir(self) -> str:
@@ -361,7 +362,8 @@ def compile(
     Raises
     ------
     GraphError
-        If a leaf is missing from the inputs, a name is used twice, an update is not of a parameter.
+        If a leaf is missing from the inputs, a name is used twice, or an update is not of a
+        parameter.
     ShapeError, DTypeError
         If an update has another type than its parameter.
 

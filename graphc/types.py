@@ -320,9 +320,9 @@ def as_size(size: int | str | Dim) -> Size:
 
 def as_shape(shape: ShapeLike) -> Shape:
     """A shape given as one size or a sequence of them."""
-    if isinstance(shape, (int, str, Dim)) or hasattr(shape, "__index__"):
-        return (as_size(shape),)
-    return tuple(as_size(s) for s in shape)
+    if isinstance(shape, Sequence) and not isinstance(shape, str):
+        return tuple(as_size(s) for s in shape)
+    return (as_size(shape),)
 
 
 def size_symbols(size: Size) -> frozenset[str]:
@@ -382,7 +382,7 @@ def normalise_axes(axis: int | Sequence[int] | None, rank: int) -> tuple[int, ..
     """Sorted non-negative axes; None means all of them."""
     if axis is None:
         return tuple(range(rank))
-    given = (axis,) if hasattr(axis, "__index__") else tuple(axis)
+    given = tuple(axis) if isinstance(axis, Sequence) else (axis,)
     axes = sorted(normalise_axis(a, rank) for a in given)
     if len(set(axes)) != len(axes):
         raise ShapeError(f"an axis is named twice in {tuple(given)}")

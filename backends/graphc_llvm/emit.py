@@ -27,13 +27,13 @@ class Module:
         self.declarations: dict[str, str] = {}
 
     def declare(self, signature: str) -> str:
-        """Declare an external function, as in ``float @llvm.fabs.f32(float)``; its symbol."""
+        """Declare an external, as in ``float @llvm.fabs.f32(float)``; returns its symbol."""
         symbol = signature[signature.index("@") : signature.index("(")]
         self.declarations.setdefault(symbol, f"declare {signature}")
         return symbol
 
     def text(self) -> str:
-        """The module as LLVM assembly. An external that is also defined here is not declared."""
+        """The module as LLVM assembly; what is defined here is not declared."""
         head = [f'target triple = "{self.target.triple}"']
         external = [d for s, d in self.declarations.items() if s[1:] not in self.functions]
         parts = [head, self.globals.values(), external, self.functions.values()]
@@ -82,7 +82,9 @@ class Function:
         """Write an instruction without a result."""
         self._lines.append("  " + text)
 
-    def call(self, returns: str, symbol: str, *args: tuple[str, Value], flags: str = "") -> Value:
+    def call(
+        self, returns: str, symbol: str, *args: tuple[str, Value], flags: str = ""
+    ) -> Value:
         """Call a function, declaring it if this module does not define it.
 
         ``args`` are pairs of type and value; the result is the value, or "" for void.

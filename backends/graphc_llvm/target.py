@@ -13,14 +13,10 @@ import llvmlite.binding as llvm
 from graphc.errors import CompileError
 
 #: Feature strings of the x86-64 levels that tests force.
-_LEVELS = {
-    "sse2": "+sse,+sse2",
-    "avx2": "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2,+f16c,+lzcnt",
-    "avx512": (
-        "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2,+f16c,+lzcnt,"
-        "+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx512cd"
-    ),
-}
+_SSE2 = "+sse,+sse2"
+_AVX2 = f"{_SSE2},+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2,+f16c,+lzcnt"
+_AVX512 = f"{_AVX2},+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx512cd"
+_LEVELS = {"sse2": _SSE2, "avx2": _AVX2, "avx512": _AVX512}
 
 
 @dataclass(frozen=True)

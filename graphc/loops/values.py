@@ -29,7 +29,7 @@ from graphc.loops.ir import (
     Position,
     Statement,
 )
-from graphc.types import DType, Size, bool_, int64, product
+from graphc.types import DType, Size, bool_, int64, product, same_size
 
 
 @dataclass
