@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from graphc.diff.custom import Rule
 from graphc.diff.reverse import grad
 from graphc.errors import DTypeError, InputError, UnsupportedOpError, VerificationError
 from graphc.expr import Attrs, Expr, apply, constant, describe
@@ -174,10 +175,18 @@ def _structured() -> dict[str, list[Layout]]:
             ((), {"shape": (4, 3), "axis": 1, "dtype": float64}),
         ],
         "size": [((), {"size": 7, "dtype": int64})],
+        "stop_gradient": [(s, {}) for s in ELEMENTWISE_SHAPES[1]],
+        "custom_gradient": [
+            (((3,),), {"rule": _CONSTANT}),
+            (((2, 3), (2,)), {"rule": _CONSTANT}),
+        ],
         "constant": [((), constant([[1.0, -2.5]]).attrs)],
     }
     return table
 
+
+#: A rule for samples: the result does not follow the operands.
+_CONSTANT = Rule("constant", vjp=lambda ct, out, *args: [None] * len(args))
 
 #: Operands that have one element type whatever the others have: conditions and positions.
 _FIXED_TYPES = {

@@ -34,7 +34,7 @@ Evaluate: TypeAlias = "Callable[..., Any]"
 Partial: TypeAlias = "Expr | int"
 Partials: TypeAlias = "Callable[..., tuple[Partial | None, ...]]"
 Pullback: TypeAlias = "Callable[..., tuple[Expr | None, ...]]"
-Pushforward: TypeAlias = "Callable[..., Expr]"
+Pushforward: TypeAlias = "Callable[..., Expr | None]"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

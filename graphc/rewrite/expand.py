@@ -109,3 +109,15 @@ def contract_to_sum(node: Expr, x: Expr, y: Expr) -> Expr | None:
     order = out + "".join(c for c in left if c not in out)
     summed = tuple(range(len(out), len(order)))
     return _over(SUM, placed(left, x, order) * placed(right, y, order), summed, False)
+
+
+@rule("stop_gradient custom_gradient", EXACT, stage="fold")
+def value_of_derivative_mark(node: Expr, value: Expr, *operands: Expr) -> Expr:
+    """stop_gradient(x), custom_gradient(x, ...) -> x: marks are for differentiation."""
+    return value
+
+
+@rule("stop_gradient custom_gradient", EXACT, stage="expand")
+def value_of_derivative_mark_left(node: Expr, value: Expr, *operands: Expr) -> Expr:
+    """stop_gradient(x), custom_gradient(x, ...) -> x where "fold" is left out."""
+    return value

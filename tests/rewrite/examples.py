@@ -75,6 +75,15 @@ def sums_of_exp(v: Leaves) -> Expr:
 
 
 EXAMPLES: dict[str, list[Example]] = {
+    # derivative marks
+    "value-of-derivative-mark": [
+        lambda v: gr.stop_gradient(v.x),
+        lambda v: gr.custom_gradient(gr.square, jvp=lambda t, out, x: t[0] * x)(v.x),
+    ],
+    "value-of-derivative-mark-left": [
+        lambda v: gr.stop_gradient(v.x),
+        lambda v: gr.custom_gradient(gr.square, jvp=lambda t, out, x: t[0] * x)(v.x),
+    ],
     # fold
     "fold-constants": [
         lambda v: v.number(2) * v.number(3),

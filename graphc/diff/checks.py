@@ -1,0 +1,94 @@
+"""What may be differentiated, and the errors that say why something may not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+from graphc.errors import DifferentiationError, DTypeError, ShapeError
+from graphc.expr import Expr, ExprLike, constant, describe, topological
+
+Unused = Literal["error", "zero"]
+
+
+def as_list(given: Expr | Sequence[Expr]) -> list[Expr]:
+    """One expression or several, as a list."""
+    return [given] if isinstance(given, Expr) else list(given)
+
+
+def check_output(who: str, output: Expr) -> None:
+    """The output must be a float."""
+    if not output.dtype.is_float:
+        raise DifferentiationError(
+            f"{who}: the output is {output.dtype}, not a float",
+            where=describe([("output", output)]),
+            hint="cast it with .astype before, or differentiate what it was computed from",
+        )
+
+
+def check_scalar(who: str, output: Expr) -> None:
+    """The output must be a float of rank 0."""
+    check_output(who, output)
+    if output.ndim:
+        raise DifferentiationError(
+            f"{who}: the output has shape {output.shape}, not ()",
+            where=describe([("output", output)]),
+            hint="sum it (gr.sum), or use gr.vjp for a weighted sum, gr.jacobian for all rows",
+        )
+
+
+def check_targets(
+    who: str, outputs: Sequence[Expr], targets: Iterable[Expr], unused: Unused
+) -> None:
+    """Targets must be floats that some output depends on, unless ``unused`` is "zero"."""
+    if unused not in ("error", "zero"):
+        raise DifferentiationError(f"{who}: unused is error or zero, not {unused!r}")
+    reached = set(topological(outputs))
+    for target in targets:
+        if not target.dtype.is_float:
+            raise DifferentiationError(
+                f"{who}: the target is {target.dtype}; only floats have derivatives",
+                where=describe([("target", target)]),
+            )
+        if target not in reached and unused == "error":
+            raise DifferentiationError(
+                f"{who}: the output does not depend on {target.name or 'the target'}",
+                where=describe([*(("output", o) for o in outputs), ("target", target)]),
+                hint='check which node was meant, or pass unused="zero" for zeros',
+            )
+
+
+def directions(
+    who: str, role: str, nodes: Sequence[Expr], values: Any, single: bool
+) -> list[Expr]:
+    """Tangents or cotangents, one of each node's type.
+
+    Numbers and arrays take the node's element type; a form unlike that of the nodes, another
+    shape or another element type is an error.
+    """
+    given = [values] if single else list(values)
+    if len(given) != len(nodes):
+        raise DifferentiationError(
+            f"{who}: {len(given)} {role}s for {len(nodes)} values",
+            where=describe([("value", n) for n in nodes]),
+            hint=f"one {role} for each, in a list of the same order",
+        )
+    return [_direction(who, role, n, v) for n, v in zip(nodes, given, strict=True)]
+
+
+def _direction(who: str, role: str, node: Expr, value: ExprLike) -> Expr:
+    found = value if isinstance(value, Expr) else constant(value, node.dtype)
+    where = describe([("value", node), (role, found)])
+    if found.dtype != node.dtype:
+        raise DTypeError(
+            f"{who}: the {role} is {found.dtype}, its value {node.dtype}",
+            where=where,
+            hint=f"cast it: .astype({node.dtype.name!r})",
+        )
+    if found.shape != node.shape:
+        raise ShapeError(
+            f"{who}: the {role} has shape {found.shape}, its value {node.shape}",
+            where=where,
+            hint=f"a {role} has the shape of its value",
+        )
+    return found
