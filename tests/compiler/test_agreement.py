@@ -6,15 +6,15 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-import cases
 import numpy as np
 import pytest
-from cases import Case
-from graphc_llvm.vmath import ULP_BOUNDS
 
+import cases
 import graphc as gr
+from cases import Case
 from graphc.ops import OPS
 from graphc.types import from_numpy
+from graphc_llvm.vmath import ULP_BOUNDS
 
 Array = np.ndarray[Any, Any]
 
@@ -122,7 +122,11 @@ def test_compiled_agrees_with_interpreted(group: str) -> None:
     agree(ALL[group])
 
 
-@pytest.mark.parametrize("options", [{"target": "avx2"}, {"target": "sse2"}, {"math": "strict"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"target": "avx2"}, {"target": "sse2"}, {"math": "strict"}], ids=str
+)
 @pytest.mark.parametrize("group", SLICE)
-def test_levels_of_the_machine_and_strict_arithmetic(group: str, options: dict[str, Any]) -> None:
+def test_levels_of_the_machine_and_strict_arithmetic(
+    group: str, options: dict[str, Any]
+) -> None:
     agree(ALL[group], **options)

@@ -1,4 +1,4 @@
-"""Calls of compiled functions: forms of arguments and results, arrays of every kind, threads."""
+"""Calls of compiled functions: forms of arguments and results, all kinds of arrays, threads."""
 
 from __future__ import annotations
 
@@ -113,7 +113,9 @@ def test_outputs_that_are_leaves_or_alike(backend: str) -> None:
         assert not any(np.may_share_memory(a, b) for b in [X, p.value, *found[:number]])
 
 
-@pytest.mark.parametrize("name", ["out0", "add_2", "constant0", "k0", "k0_row0", 'a "b"\n%x', "ü"])
+@pytest.mark.parametrize(
+    "name", ["out0", "add_2", "constant0", "k0", "k0_row0", 'a "b"\n%x', "ü"]
+)
 def test_any_name_of_a_leaf(name: str) -> None:
     x, p = leaf(name), gr.parameter("out1", X[0])
     table = gr.constant(X[0])
@@ -171,7 +173,9 @@ def test_python_numbers(backend: str) -> None:
     ],
 )  # fmt: skip
 def test_python_numbers_out_of_range(dtype: str, value: Any, backend: str) -> None:
-    x = leaf("x", (1,) if isinstance(value, list) and len(value) == 1 else np.shape(value), dtype)
+    x = leaf(
+        "x", (1,) if isinstance(value, list) and len(value) == 1 else np.shape(value), dtype
+    )
     f = gr.compile(x, x, backend=backend)
     with pytest.raises(gr.errors.InputError, match="a number given for 'x' is out of range"):
         f(value)
@@ -239,7 +243,11 @@ def test_empty_arrays(shape: tuple[int, int], backend: str) -> None:
 def test_out(backend: str) -> None:
     x = leaf()
     single = gr.compile(x, 2 * x, backend=backend)
-    for out in (np.zeros_like(X), np.zeros((4, 3), np.float32).T, np.zeros((3, 8), "f4")[:, ::2]):
+    for out in (
+        np.zeros_like(X),
+        np.zeros((4, 3), np.float32).T,
+        np.zeros((3, 8), "f4")[:, ::2],
+    ):
         assert single(X, out=out) is out
         np.testing.assert_array_equal(out, 2 * X)
     several = gr.compile(x, (x + 1, x.sum()), backend=backend)
@@ -268,7 +276,7 @@ def test_out_that_overlaps(backend: str) -> None:
     f(shared[:3], out=[np.zeros_like(X), shared])
     np.testing.assert_array_equal(shared, X.T @ X)
     memory = np.zeros(20, np.float32)
-    flipped, product = f(X, out=[memory[:12].reshape(3, 4), memory[4:].reshape(4, 4)])
+    _, product = f(X, out=[memory[:12].reshape(3, 4), memory[4:].reshape(4, 4)])
     np.testing.assert_array_equal(product, X.T @ X)
 
 
@@ -367,7 +375,14 @@ def test_calls_that_update_come_one_after_the_other(size: int, backend: str) -> 
 
 def test_results_do_not_depend_on_threads() -> None:
     x = leaf("x", ("n", 300), "float64")
-    outputs = [x.sum(), x.sum(0), gr.softmax(x), gr.nn.layer_norm(x), x.T @ x, gr.grad(gr.sum(gr.tanh(x) ** 3), x)]
+    outputs = [
+        x.sum(),
+        x.sum(0),
+        gr.softmax(x),
+        gr.nn.layer_norm(x),
+        x.T @ x,
+        gr.grad(gr.sum(gr.tanh(x) ** 3), x),
+    ]
     a = np.random.default_rng(2).normal(size=(1000, 300))
     runs = [gr.compile(x, outputs, threads=n)(a) for n in (1, 2, 5)]
     for one, *others in zip(*runs, strict=True):
@@ -404,9 +419,14 @@ def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
 
 
 def child(code: str) -> subprocess.Popen[str]:
-    program = "import numpy as np, graphc as gr, os, signal, threading, time\n" + textwrap.dedent(code)
+    program = (
+        "import numpy as np, graphc as gr, os, signal, threading, time\n"
+        + textwrap.dedent(code)
+    )
     pipe = subprocess.PIPE
-    return subprocess.Popen([sys.executable, "-c", program], stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", program], stdout=pipe, stderr=pipe, text=True
+    )
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -431,7 +451,10 @@ def test_interruption_leaves_parameters(threads: int) -> None:
     threading.Event().wait(0.3)
     process.send_signal(signal.SIGINT)
     out, err = finish(process)
-    assert out.splitlines() == ["interrupted [1.0, 1.0, 1.0, 1.0]", "True [3.0, 3.0, 3.0, 3.0]"], err
+    assert out.splitlines() == [
+        "interrupted [1.0, 1.0, 1.0, 1.0]",
+        "True [3.0, 3.0, 3.0, 3.0]",
+    ], err
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
@@ -471,8 +494,8 @@ def test_functions_die_while_others_run() -> None:
 
     def churn() -> None:
         for k in range(15):
-            f = gr.compile(x, gr.sin(x) * k, {gr.parameter("p", [1.0]): gr.constant([2.0], "float32")}
-                           if k % 2 else None)  # fmt: skip
+            state = gr.parameter("p", [1.0])
+            f = gr.compile(x, gr.sin(x) * k, {state: 2 * state} if k % 2 else None)
             f(a)
             dead = weakref.ref(f)
             del f

@@ -37,7 +37,7 @@ SIMULTANEOUS: dict[str, tuple[list[Any], Next]] = {
     "swap": ([A, -A], lambda xp, p, q: (q, p)),
     "rotation of three": ([A, -A, 2 * A], lambda xp, p, q, r: (q, r, p)),
     "of each other": ([A, A + 1], lambda xp, p, q: (2 * q, p * 3)),
-    "one kernel reads what it wrote": ([A, -A, 0 * A], lambda xp, p, q, r: (2 * q, p * 3, q + p)),
+    "a kernel reads what it wrote": ([A, -A, 0 * A], lambda xp, p, q, r: (2 * q, p * 3, q + p)),
     "old value after its update": ([A, -A], lambda xp, p, q: (2 * q, p + q)),
     "chain of next values": (
         [A, A + 1, A + 2],
@@ -224,7 +224,13 @@ def test_wrong_arguments_leave_every_parameter(backend: str) -> None:
     (p,) = parameters(A)
     x = gr.tensor("x", ("n", 4), "float64")
     step = gr.compile(x, gr.max(x, axis=0), {p: p + gr.sum(x)}, backend=backend)
-    for bad in (np.zeros((2, 3)), np.zeros(4), np.zeros((2, 4), complex), np.zeros((0, 4)), None):
+    for bad in (
+        np.zeros((2, 3)),
+        np.zeros(4),
+        np.zeros((2, 4), complex),
+        np.zeros((0, 4)),
+        None,
+    ):
         with pytest.raises(gr.errors.InputError):
             step(bad)
     with pytest.raises(gr.errors.InputError):

@@ -1,0 +1,258 @@
+"""Shape of programs: what one kernel computes, what is written in place, where buffers lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+import graphc as gr
+from compiler.random_graphs import RandomGraph, graphs
+from compiler.test_random_graphs import few
+from graphc.loops.ir import (
+    Buffer,
+    ContractionKernel,
+    Kernel,
+    Load,
+    Loop,
+    LoopKernel,
+    Program,
+    statements,
+)
+from graphc.loops.plan import buffers_of
+from graphc.types import Size, evaluate_size, product
+
+
+def program_of(*args: Any, **options: Any) -> Program:
+    program = gr.compile(*args, **options).program
+    assert program is not None
+    return program
+
+
+def passes(program: Program) -> list[LoopKernel]:
+    """Loop kernels but those that compute single numbers."""
+    return [
+        k
+        for k in program.kernels
+        if isinstance(k, LoopKernel) and any(isinstance(s, Loop) for s in k.body)
+    ]
+
+
+def contractions(program: Program) -> list[ContractionKernel]:
+    return [k for k in program.kernels if isinstance(k, ContractionKernel)]
+
+
+def written(kernel: Kernel) -> set[Buffer]:
+    return {b for b, writes in buffers_of(kernel) if writes}
+
+
+def rows(*columns: Any, dtype: str = "float32") -> gr.Expr:
+    return gr.tensor("x", ("n", *columns), dtype)
+
+
+# One pass -----------------------------------------------------------------------------------
+
+
+def one_kernel_graphs() -> Iterator[tuple[str, list[gr.Expr], list[gr.Expr]]]:
+    x, y, a, b = rows(100), gr.tensor("y", ("n", 100)), rows(), gr.tensor("b", ("n",))
+    weight, bias = gr.tensor("w", (100,)), gr.tensor("c", (100,))
+    labels = gr.tensor("labels", ("n",), "int64")
+    loss = gr.nn.cross_entropy(x, labels)
+    yield "cross-entropy of labels and its gradient", [x, labels], [loss, gr.grad(loss, x)]
+    loss = gr.nn.cross_entropy(x, y)
+    yield "cross-entropy of one-hot rows and its gradient", [x, y], [loss, gr.grad(loss, x)]
+    gate = gr.nn.swish(a) * gr.tanh(b)
+    yield "gate and both gradients", [a, b], [gate, *gr.grad(gate.sum(), [a, b])]
+    norm = gr.nn.layer_norm(x, weight=weight, bias=bias)
+    yield "layer norm", [x, weight, bias], [norm]
+    gradients = gr.grad((norm * y).sum(), [x, weight, bias])
+    yield "layer norm and its gradients", [x, weight, bias, y], [norm, *gradients]
+    soft = gr.nn.softmax(x)
+    yield "softmax and its gradient", [x, y], [soft, gr.grad((soft * y).sum(), x)]
+    yield (
+        "statistics of rows",
+        [x],
+        [gr.max(x, 1), gr.var(x, 1), gr.argmax(x, 1), gr.norm(x, 1)],
+    )
+    yield "statistics of columns", [x], [gr.sum(x, 0), gr.sum(x * x, 0), gr.exp(x)]
+    yield "views", [x], [gr.tanh(x[::-1, 1:]) * gr.exp(x[:, :-1])]
+    yield "whole sums", [a, b], [a.sum(), (a * b).sum(), a + b]
+    bce = gr.nn.binary_cross_entropy(a, b, from_logits=True)
+    yield "binary cross-entropy and its gradient", [a, b], [bce, gr.grad(bce, a)]
+
+
+ONE_KERNEL = {name: (inputs, outputs) for name, inputs, outputs in one_kernel_graphs()}
+
+
+@pytest.mark.parametrize("case", ONE_KERNEL)
+def test_one_pass_computes_all(case: str) -> None:
+    inputs, outputs = ONE_KERNEL[case]
+    program = program_of(inputs, outputs)
+    assert len(passes(program)) == 1, [k.label for k in program.kernels]
+    assert not contractions(program)
+    assert len(passes(program_of(inputs, outputs, skip="fuse"))) > 1
+
+
+def test_rows_are_read_at_most_thrice() -> None:
+    """Softmax: maximum, sum, quotient; exponentials are not computed twice."""
+    x = rows(100)
+    (kernel,) = passes(program_of(x, gr.nn.softmax(x)))
+    body = list(statements(kernel.body))
+    assert sum(isinstance(s, Load) and s.buffer.kind == "input" for s in body) <= 3
+    assert sum(getattr(s, "op", "") == "exp" for s in body) == 1
+
+
+def test_sums_over_both_axes_meet_in_one_kernel() -> None:
+    x = rows(64)
+    assert len(passes(program_of(x, [x.sum(0), x.sum(1), x.sum()]))) <= 2
+
+
+# Contractions -------------------------------------------------------------------------------
+
+
+def test_transposes_are_strides_of_the_operand() -> None:
+    x, w = rows(20), gr.tensor("w", (30, 20))
+    for made in (x @ w.T, gr.transpose(w @ x.T), gr.einsum("nk,mk->nm", x, w)):
+        program = program_of([x, w], made)
+        assert len(contractions(program)) == 1
+        (kernel,) = contractions(program)
+        assert {kernel.a.buffer.kind, kernel.b.buffer.kind} == {"input"}
+
+
+def test_gradients_of_a_layer_copy_no_operand() -> None:
+    x, g = rows(20), gr.tensor("g", ("n", 30))
+    w = gr.parameter("w", np.zeros((20, 30), np.float32))
+    gradients = gr.grad(((x @ w) * g).sum(), [x, w])
+    program = program_of([x, g], gradients)
+    assert len(program.kernels) == len(contractions(program)) == 2
+
+
+def test_slices_are_read_where_they_lie() -> None:
+    x, w = rows(20), gr.tensor("w", (10, 5))
+    program = program_of([x, w], x[:, 5:15] @ w)
+    assert len(program.kernels) == 1
+
+
+# Updates ------------------------------------------------------------------------------------
+
+
+def mlp() -> tuple[list[gr.Expr], gr.Expr, list[Any], list[gr.Expr]]:
+    x, t = gr.tensor("x", ("n", 64)), gr.tensor("t", ("n",), "int64")
+    shapes = [(64, 48), (48,), (48, 10), (10,)]
+    w1, b1, w2, b2 = (gr.parameter(f"p{i}", np.ones(s, "f4")) for i, s in enumerate(shapes))
+    loss = gr.nn.cross_entropy(gr.tanh(x @ w1 + b1) @ w2 + b2, t)
+    weights = [w1, b1, w2, b2]
+    return [x, t], loss, weights, gr.grad(loss, weights)
+
+
+def check_commit(program: Program) -> None:
+    """Parameters are written by the kernels after ``commit``, and by no other."""
+    for number, kernel in enumerate(program.kernels):
+        writes = any(b.kind == "parameter" for b in written(kernel))
+        assert writes == (number >= program.commit)
+
+
+def test_descent_is_in_place() -> None:
+    inputs, loss, weights, gradients = mlp()
+    updates = {p: p - 0.1 * g for p, g in zip(weights, gradients, strict=True)}
+    program = program_of(inputs, loss, updates)
+    check_commit(program)
+    assert len(program.kernels) - program.commit == 4
+    assert not any("commit" in k.name for k in program.kernels)
+    for kernel in program.kernels[program.commit :]:
+        assert {b.kind for b in written(kernel)} == {"parameter"}
+    shapes = [b.shape for b, _ in program.offsets]
+    for p in weights:
+        assert shapes.count(p.shape) <= 1, "a gradient is held twice"
+
+
+def test_momentum_is_in_place() -> None:
+    inputs, loss, weights, gradients = mlp()
+    updates: dict[Any, gr.Expr] = {}
+    for p, g in zip(weights, gradients, strict=True):
+        v = gr.parameter(f"v{p.name}", np.zeros(p.shape, np.float32))
+        updates[v] = 0.9 * v - 0.1 * g
+        updates[p] = p + updates[v]
+    program = program_of(inputs, loss, updates)
+    check_commit(program)
+    assert len(program.kernels) - program.commit == 4
+    assert not any("commit" in k.name for k in program.kernels)
+
+
+def test_a_value_that_is_read_elsewhere_is_copied_last() -> None:
+    p = gr.parameter("p", np.ones((4, 4)))
+    program = program_of([], None, {p: p * 2 + (p + 1).T})
+    check_commit(program)
+    assert [k.name.endswith("commit") for k in program.kernels] == [False, True]
+
+
+# Memory -------------------------------------------------------------------------------------
+
+
+def check_plan(program: Program, sizes: dict[str, int]) -> None:
+    """Buffers that live at one time do not overlap; all lie inside the workspace, aligned."""
+    offsets = dict(program.offsets)
+    spans: dict[Buffer, list[int]] = {}
+    for time, kernel in enumerate(program.kernels):
+        for buffer, _ in buffers_of(kernel):
+            if buffer.kind == "workspace":
+                spans.setdefault(buffer, []).append(time)
+    assert spans.keys() == offsets.keys()
+    total = evaluate_size(program.workspace, sizes)
+    places = []
+    for buffer, times in spans.items():
+        start = evaluate_size(offsets[buffer], sizes)
+        nbytes = evaluate_size(product(buffer.shape), sizes) * buffer.dtype.itemsize
+        assert start % 64 == 0
+        assert start + nbytes <= total
+        places.append((start, start + nbytes, min(times), max(times)))
+    for number, (start, end, first, last) in enumerate(places):
+        for other_start, other_end, other_first, other_last in places[:number]:
+            together = first <= other_last and other_first <= last
+            assert not together or end <= other_start or other_end <= start
+
+
+def check_order(program: Program) -> None:
+    """Workspace is written before it is read, outputs are written."""
+    done: set[Buffer] = set()
+    for kernel in program.kernels:
+        for buffer, writes in buffers_of(kernel):
+            if not writes and buffer.kind in ("workspace", "output"):
+                assert buffer in done | written(kernel)
+        done |= written(kernel)
+    assert set(program.outputs) <= done
+
+
+@few
+@given(graph=graphs())
+def test_plans_of_random_graphs(graph: RandomGraph) -> None:
+    for options in ({}, {"skip": "fuse"}):
+        program = program_of(graph.inputs, graph.outputs, graph.updates, **options)
+        check_commit(program)
+        check_order(program)
+        for n in (0, 1, 7, 1000):
+            check_plan(program, dict.fromkeys(program.symbols, n))
+
+
+def test_a_chain_reuses_its_memory() -> None:
+    x = rows(30)
+    w = gr.parameter("w", np.zeros((30, 30), np.float32))
+    h = x
+    for _ in range(10):
+        h = gr.tanh(h @ w)
+    program = program_of(x, h)
+    check_plan(program, {"n": 17})
+    assert evaluate_size(program.workspace, {"n": 64}) <= 2 * 64 * 30 * 4
+
+
+def sizes_in(program: Program) -> list[Size]:
+    return [program.workspace, *(offset for _, offset in program.offsets)]
+
+
+def test_a_plan_of_numbers_is_numbers() -> None:
+    x = gr.tensor("x", (8, 30))
+    program = program_of(x, gr.softmax(x @ x.T) @ x)
+    assert all(isinstance(s, int) for s in sizes_in(program))
