@@ -105,6 +105,12 @@ def gemm_unit(module: Module, t: Tiling, unpack: str) -> str:
     b = f.at(s["b"], ("%batch", s["b_bs"]), ("%column", s["b_cs"]))
     c = f.at(s["c"], ("%batch", s["c_bs"]), ("%row", s["c_rs"]), ("%column", s["c_cs"]))
     b_rs, b_cs, packs = s["b_rs"], s["b_cs"], s["pack_b"]
+    chunk = "%n"
+    if t.masked:
+        # Each row of tiles would read B from memory: take a few columns for all rows first.
+        nothing = f.compare("eq", f.op(f"or i64 {packs}, {s['pack_a']}"), "0")
+        direct = f.both(nothing, f.compare("sgt", "%m", str(t.low)))
+        chunk = f.select(direct, str(2 * t.vectors * t.lanes), "%n")
     carried = [("i64", s["accumulate"])]
     # An empty sum still writes its zeros: the loop runs at least once.
     with f.loop("0", f.max(k, "1"), depth, carried) as p:
@@ -112,10 +118,13 @@ def gemm_unit(module: Module, t: Tiling, unpack: str) -> str:
         b_block = f.at(b, (p.index, b_rs))
         _pack_panels(f, t, pack, b_block, b_rs, b_cs, "%n", kc, packs)
         a_block = f.at(a, (p.index, s["a_cs"]))
-        f.do(
-            f"call void @{sweep}(ptr %args, ptr {a_block}, ptr {b_block}, ptr {c}, i64 %m, "
-            f"i64 %n, i64 {kc}, i64 {p.values[0]}, ptr %scratch)"
-        )
+        with f.loop("0", "%n", chunk) as j:
+            columns = f.min(chunk, f.sub("%n", j.index))
+            b_part, c_part = f.at(b_block, (j.index, b_cs)), f.at(c, (j.index, s["c_cs"]))
+            f.do(
+                f"call void @{sweep}(ptr %args, ptr {a_block}, ptr {b_part}, ptr {c_part}, "
+                f"i64 %m, i64 {columns}, i64 {kc}, i64 {p.values[0]}, ptr %scratch)"
+            )
         p.next = ["1"]
     f.do("ret void")
     f.finish()
