@@ -144,9 +144,8 @@ class Plan:
 
 def run(w: Workload, peers: list[Peer], plan: Plan) -> list[Result]:
     """Prepare one after the other, then measure in turns, the order reversed each round."""
-    results = {
-        p: Result(w.name, p.name, **p.ask(prepare=w.name, clock=plan.clock)) for p in peers
-    }
+    prepared = {p: p.ask(prepare=w.name, clock=plan.clock) for p in peers}
+    results = {p: Result(w.name, p.name, **answer) for p, answer in prepared.items()}
     turns = [p for p in peers if not results[p].failed]
     for _ in range(plan.rounds):
         turns.reverse()
@@ -203,7 +202,7 @@ def unit_of(seconds: float) -> tuple[float, str]:
     return 1.0, "s"
 
 
-def write(results: list[Result], peers: list[Peer], threads: int) -> Path:
+def write(results: list[Result], peers: list[Peer], threads: int, plan: Plan) -> Path:
     OUT.mkdir(parents=True, exist_ok=True)
     path = OUT / f"workloads_t{threads}.json"
     measured = [r for r in results if r.samples]
@@ -211,6 +210,7 @@ def write(results: list[Result], peers: list[Peer], threads: int) -> Path:
     table = {
         "machine": platform.processor() or platform.machine(),
         "threads": threads,
+        "plan": asdict(plan),
         "peers": {p.name: p.about for p in peers},
         "results": [asdict(r) | figures.get((r.workload, r.peer), {}) for r in results],
     }
@@ -230,6 +230,7 @@ def options() -> argparse.Namespace:
         default="wall",
         help="cpu: processor time of all threads, for one thread on a busy machine",
     )
+    parser.add_argument("--cold", action="store_true", help="without kernels graphc has cached")
     parser.add_argument("--python", action="append", default=[], metavar="PEER=PATH")
     return parser.parse_args()
 
@@ -241,6 +242,8 @@ def main() -> int:
     rounds, budget = (3, 0.05) if chosen.quick else (7, 0.15)
     rest = REST if chosen.threads > 1 else 0.0
     plan = Plan(chosen.rounds or rounds, budget, rest, chosen.clock)
+    if chosen.cold:
+        os.environ["GRAPHC_CACHE"] = ""
     peers = start(pythons, chosen.threads)
     print("\n" + header([p.name for p in peers]))
     results: list[Result] = []
@@ -253,7 +256,7 @@ def main() -> int:
     bad = [r for r in results if r.failed or r.wrong]
     for r in bad:
         print(f"{r.workload}, {r.peer}: {r.failed or f'relative error {r.error:.1e}'}")
-    print(f"\n{write(results, peers, chosen.threads)}")
+    print(f"\n{write(results, peers, chosen.threads, plan)}")
     return 1 if bad else 0
 
 
