@@ -9,6 +9,10 @@ from graphc.inspect.formula import formula as formula
 from graphc.inspect.latex import expr_latex as expr_latex
 from graphc.inspect.latex import to_latex as to_latex
 from graphc.inspect.report import Report as Report
+from graphc.inspect.sweep import Sweep as Sweep
+from graphc.inspect.sweep import sweep as sweep
+from graphc.inspect.swell import Swell as Swell
+from graphc.inspect.swell import swell as swell
 from graphc.inspect.text import show as show
 from graphc.inspect.text import show_program as show_program
 
