@@ -69,7 +69,7 @@ class Gemm:
         jit = Engine(self.target)
         pool = jit.compile(POOLS[self.pool], verify=True)
         jit.provide("gc_parallel", pool.symbols["gc_parallel"])
-        kernels = jit.compile(library(self.target, self.dtype), verify=True)
+        kernels = jit.compile(library(self.target, self.dtype), verify=True, keep=True)
         jit.provide(name, kernels.symbols[name])
         repeat = jit.compile(REPEAT.replace("NAME", name), verify=True)
         self._code = pool, kernels, repeat
