@@ -98,6 +98,40 @@ def test_outputs_are_of_the_old_values(case: str) -> None:
         assert p.value.tobytes() == np.asarray(result).tobytes()
 
 
+def random_updates(
+    leaves: Sequence[Parameter], rng: np.random.Generator
+) -> tuple[list[gr.Expr], dict[Parameter, gr.Expr]]:
+    """Outputs and next values that share terms of one another's operands."""
+
+    def term() -> gr.Expr:
+        a, b = (leaves[k] for k in rng.integers(len(leaves), size=2))
+        return [a, -a, a * 2, a[::-1], a + b, a - gr.mean(a)][rng.integers(6)]
+
+    terms = [term() for _ in range(3)]
+    updates: dict[Parameter, gr.Expr] = {}
+    for p in leaves:
+        value = term() * 0.5 + terms[rng.integers(len(terms))]
+        updates[p] = value * p if rng.random() < 0.4 else value
+        terms.append(updates[p])
+    return [terms[k] for k in rng.integers(len(terms), size=2)], updates
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_next_values(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    start = rng.normal(size=(rng.integers(2, 6), 3, 4))
+    leaves = parameters(*start)
+    outputs, updates = random_updates(leaves, rng)
+    found = []
+    for backend in BACKENDS:
+        for p, value in zip(leaves, start, strict=True):
+            p.value = value
+        results = gr.compile([], outputs, updates, backend=backend)()
+        found.append([*results, *(p.value.copy() for p in leaves)])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
 def test_update_without_a_read() -> None:
     (p,) = parameters(A)
     x = gr.tensor("x", (3, 4), "float64")
