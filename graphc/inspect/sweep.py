@@ -279,11 +279,12 @@ def _joined(terms: Sequence[str]) -> str:
 
 
 def _number(value: Array | None) -> str:
-    """A number; the elements of a small array; the largest magnitude of another."""
+    """A number, whole if it is; the elements of a small array; the largest magnitude of another."""
     if value is None:
         return ""
     if value.ndim == 0:
-        return f"{value[()]:.6g}"
+        whole = abs(value) < 1e12 and value == np.rint(value)
+        return f"{value[()]:.0f}" if whole else f"{value[()]:.6g}"
     if value.size <= 6:
         shown = np.array2string(value, formatter={"float": "{:.4g}".format}, separator=", ")
         return shown.replace("\n", "")

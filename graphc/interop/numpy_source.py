@@ -314,7 +314,7 @@ def _contract(w: _Writer, node: Expr, operands: Sequence[str]) -> str:
     subscripts = node.attrs["subscripts"]
     product = matrix_product(subscripts)
     if product is None:
-        return f'np.einsum("{subscripts}", {operands[0]}, {operands[1]})'
+        return f"np.einsum({subscripts!r}, {operands[0]}, {operands[1]})"
     sides = [
         f"{operands[i]}.T" if turned else operands[i]
         for i, turned in zip(product.order, product.transposed, strict=True)

@@ -37,7 +37,12 @@ def numbers(pattern: str, text: str) -> list[float]:
 
 def test_every_example_is_run_here() -> None:
     scripts = {p.name for p in EXAMPLES.glob("*.py")}
-    assert scripts == {"digits.py", "gradient_graphs.py", "small_function.py"}
+    assert scripts == {
+        "derivative_walk.py",
+        "digits.py",
+        "gradient_graphs.py",
+        "small_function.py",
+    }
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +98,17 @@ def test_small_function(tmp_path: Path) -> None:
     assert math.isclose(slope, by_differences, rel_tol=1e-6)
     (nanoseconds,) = numbers("gradient takes NUMBER ns", printed)
     assert nanoseconds > 0
+
+
+def test_derivative_walk(tmp_path: Path) -> None:
+    printed = run("derivative_walk.py", tmp_path)
+    assert numbers("paths: NUMBER, counted without listing: NUMBER", printed) == [32, 32]
+    assert "sum of the products: 32*w**31" in printed
+    for line in ("S(y9) = w**16", "S(y7) = 2*w**24", "S(y9) = 2*w**16", "S(y7) = 4*w**24"):
+        assert printed.count(line) == 1
+    assert "1 152 921 504 606 846 976  paths" in printed
+    assert "SymPy finds the same derivative: True" in printed
+    x = 0.5
+    rise = math.exp(-(x**2)) * (-2 * x * math.cos(3 * x) - 3 * math.sin(3 * x))
+    left, middle, right = numbers("at -0.5, 0, 0.5: NUMBER NUMBER NUMBER", printed)
+    assert (left, middle, right) == (round(-rise, 6), 0, round(rise, 6))
