@@ -184,8 +184,8 @@ Statement: TypeAlias = (
 
 #: A parallel loop is cut so that a block has at least this many operations ...
 BLOCK_WORK = 1 << 15
-#: ... and into at most this many blocks.
-MAX_BLOCKS = 64
+#: ... and into at most this many blocks. Many are good: interruption is looked at between them.
+MAX_BLOCKS = 256
 #: With array accumulators (one private copy a block) into at most this many.
 MAX_ARRAY_BLOCKS = 16
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -144,12 +144,19 @@ class Parameter(Expr):
                 f"parameter {self.name!r} has shape {self._array.shape}, "
                 f"the new value {array.shape}"
             )
-        if not np.can_cast(array.dtype, self._array.dtype, "same_kind"):
+        number = isinstance(new, (bool, int, float, list, tuple))
+        rule: Literal["same_kind", "safe"] = "same_kind" if number else "safe"
+        if not np.can_cast(array.dtype, self._array.dtype, rule):
             raise DTypeError(
                 f"parameter {self.name!r} is {self.dtype}, the new value {array.dtype}",
                 hint=f"convert it: value.astype({self.dtype.name!r})",
             )
-        self._array[...] = array
+        with np.errstate(over="ignore"):
+            cast = array.astype(self._array.dtype)
+        kept = np.isfinite(cast) == np.isfinite(array) if self.dtype.is_float else cast == array
+        if not kept.all():
+            raise GraphError(f"a number given for {self.name!r} is out of range for {self.dtype}")
+        self._array[...] = cast
 
     def __setattr__(self, key: str, value: Any) -> None:
         if key != "value":

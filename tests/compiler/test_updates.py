@@ -314,3 +314,22 @@ def test_integer_and_boolean_state(backend: str) -> None:
     assert [int(step()) for _ in range(3)] == [0, 1, 2]
     assert steps.value == 3
     assert not mask.value.any()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "error"),
+    [
+        ("float32", np.float64([1, 2]), gr.errors.DTypeError),
+        ("float32", [1e300, 0.0], gr.errors.GraphError),
+        ("int8", [300, 1], gr.errors.GraphError),
+        ("int8", [1.5, 1.0], gr.errors.DTypeError),
+        ("float32", [1.0], gr.errors.GraphError),
+    ],
+)
+def test_a_value_that_a_parameter_cannot_hold_is_refused(
+    dtype: str, value: object, error: type[Exception]
+) -> None:
+    p = gr.parameter("p", np.ones(2, dtype))
+    with pytest.raises(error, match="'p'"):
+        p.value = value
+    np.testing.assert_array_equal(p.value, np.ones(2, dtype))
