@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, TypeAlias
 
 from graphc.expr import Expr, rebuild, stemming
@@ -112,11 +113,30 @@ def rule(
     return add
 
 
-def allowed(stages: Iterable[Stage], strict: bool) -> list[Rule]:
+class RuleSet(tuple[Rule, ...]):
+    """Some rules, and for each combination of operations those of them to try."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self._plans: dict[tuple[str, ...], tuple[Rule, ...]] = {}
+
+    def plan(self, op: str, operands: tuple[str, ...]) -> tuple[Rule, ...]:
+        """The rules to try on an operation and its operands' operations."""
+        key = (op, *operands)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans[key] = tuple(r for r in self if r.concerns(op, operands))
+        return plan
+
+
+def allowed(stages: Iterable[Stage], strict: bool) -> RuleSet:
     """The rules of some stages that may be applied: the exact ones only, if ``strict``."""
+    return _allowed(frozenset(stages), strict)
+
+
+@cache
+def _allowed(stages: frozenset[Stage], strict: bool) -> RuleSet:
     classes = {EXACT} if strict else {EXACT, SIGN_OF_ZERO, REASSOCIATING}
-    wanted = set(stages)
-    return [r for r in RULES.values() if r.stage in wanted and r.klass in classes]
+    return RuleSet(r for r in RULES.values() if r.stage in stages and r.klass in classes)
 
 
 class Rewriting:
@@ -133,10 +153,9 @@ class Rewriting:
     LIMIT = 200
 
     def __init__(self, rules: Iterable[Rule]) -> None:
-        self.rules = tuple(rules)
+        self.rules = rules if isinstance(rules, RuleSet) else RuleSet(rules)
         self.fired: Counter[str] = Counter()
         self._interner = Interner()
-        self._plans: dict[tuple[str, ...], tuple[Rule, ...]] = {}
         self._final: dict[Expr, Expr] = {}
         self._depth: dict[Expr, int] = {}
 
@@ -194,19 +213,10 @@ class Rewriting:
     def _first(self, node: Expr) -> tuple[Rule, Sequence[Expr]] | None:
         """The first rule that holds, and the order of operands it holds for."""
         for args in _orders(node):
-            for rule in self._plan(node.op.name, *(a.op.name for a in args)):
+            for rule in self.rules.plan(node.op.name, tuple(a.op.name for a in args)):
                 if rule.apply(node, *args) is not None:
                     return rule, args
         return None
-
-    def _plan(self, *names: str) -> tuple[Rule, ...]:
-        """The rules to try on an operation and its operands' operations."""
-        plan = self._plans.get(names)
-        if plan is None:
-            op, *operands = names
-            plan = tuple(r for r in self.rules if r.concerns(op, operands))
-            self._plans[names] = plan
-        return plan
 
 
 def _orders(node: Expr) -> tuple[tuple[Expr, ...], ...]:
