@@ -6,6 +6,7 @@ from graphc_llvm.emit import Module, Value
 from graphc_llvm.gemm.block import SLOTS, Slots, block_function, gemm_unit
 from graphc_llvm.gemm.code import COLD, Code
 from graphc_llvm.gemm.gemv import gemv_unit
+from graphc_llvm.gemm.outer import MOST_TERMS, outer_unit
 from graphc_llvm.gemm.pack import unpack_tile
 from graphc_llvm.gemm.tiling import SCRATCH_BYTES_PER_THREAD, Tiling
 
@@ -20,7 +21,8 @@ def entry(module: Module, t: Tiling) -> str:
     """``i32 gc_gemm_<suffix>(rt, desc, scratch)``; its symbol."""
     unpack = unpack_tile(module, t)
     gemm, gemv = gemm_unit(module, t, unpack), gemv_unit(module, t, unpack)
-    cut, run, split = _cut(module, t, gemm, gemv), _run(module, t), _split(module, t, unpack)
+    cut = _cut(module, t, gemm, gemv, outer_unit(module, t))
+    run, split = _run(module, t), _split(module, t, unpack)
     params = [("ptr", "rt"), ("ptr", "desc"), ("ptr", "scratch")]
     f = Code(module, f"gc_gemm_{t.suffix}", "i32", params, attributes=COLD)
     f.do(f"%args = alloca [{len(SLOTS)} x i64], align 8")
@@ -118,7 +120,7 @@ def _split(module: Module, t: Tiling, unpack: str) -> str:
     return f.name
 
 
-def _cut(module: Module, t: Tiling, gemm: str, gemv: str) -> str:
+def _cut(module: Module, t: Tiling, gemm: str, gemv: str, outer: str) -> str:
     """Choose blocks by the sizes alone: what is computed does not depend on threads."""
     f = Code(
         module,
@@ -135,7 +137,7 @@ def _cut(module: Module, t: Tiling, gemm: str, gemv: str) -> str:
     s["m_blocks"] = s["n_blocks"] = s["group"] = "1"
     s["n_merged"] = "1"
     s["depth"] = str(t.depth)
-    is_gemv = _choose_unit(f, t, s, gemm, gemv)
+    is_gemv = _choose_unit(f, t, s, gemm, gemv, outer)
     with f.when(f.compare("sgt", k, str(t.depth))):
         s["depth"] = f.ceil_div(k, f.ceil_div(k, str(t.depth)))
     small = f.both(f.compare("slt", work, str(_SMALL)), f.compare("sle", n, str(t.columns)))
@@ -170,7 +172,9 @@ def _choose_packing(f: Code, t: Tiling, s: Slots) -> None:
     s["pack_a"] = f.op(f"zext i1 {needed} to i64")
 
 
-def _choose_unit(f: Code, t: Tiling, s: Slots, gemm: str, gemv: str) -> Value:
+def _choose_unit(
+    f: Code, t: Tiling, s: Slots, gemm: str, gemv: str, outer: str
+) -> Value:
     """Set the unit's function; whether it is the one for products with a vector."""
     item = str(t.itemsize)
     along_n, along_k = f.compare("eq", s["b_cs"], item), f.compare("eq", s["b_rs"], item)
@@ -178,7 +182,11 @@ def _choose_unit(f: Code, t: Tiling, s: Slots, gemm: str, gemv: str) -> Value:
     dots = f.both(along_k, f.either(single, f.negate(along_n)))
     s["by_dots"] = f.op(f"zext i1 {dots} to i64")
     is_gemv = f.both(f.compare("eq", s["m"], "1"), f.either(along_n, along_k))
-    s["unit"] = f.select(is_gemv, f"@{gemv}", f"@{gemm}", "ptr")
+    few = f.compare("ult", f.sub(s["k"], "1"), str(MOST_TERMS))
+    contiguous = f.both(along_n, f.compare("eq", s["c_cs"], item))
+    is_outer = f.both(f.both(few, contiguous), f.compare("sge", s["n"], str(4 * t.lanes)))
+    matrix = f.select(is_outer, f"@{outer}", f"@{gemm}", "ptr")
+    s["unit"] = f.select(is_gemv, f"@{gemv}", matrix, "ptr")
     return is_gemv
 
 
