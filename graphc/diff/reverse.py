@@ -8,6 +8,7 @@ count each). The table is built of expressions, so the result is a graph again.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any, overload
 
 from graphc.diff.checks import (
@@ -29,7 +30,7 @@ from graphc.expr import (
     topological,
     uncollected,
 )
-from graphc.ops.elementwise import mask_of, masked, neg
+from graphc.ops.elementwise import logical_not, logical_or, mask_of, masked, neg
 from graphc.ops.leaves import tensor
 from graphc.ops.movement import broadcast_to, sum_to
 from graphc.ops.table import Partial
@@ -41,7 +42,7 @@ def scale(ct: Expr, by: Partial) -> Expr:
     ``where(c, v, 0) * p`` would be ``0 * inf`` where ``p`` is infinite on the side not taken.
     """
     if isinstance(by, int):
-        return ct if by == 1 else neg(ct)
+        return ct if by == 1 else _negated(ct)
     if _is_constant(by, 1) and not by.ndim:
         return ct
     if _is_constant(by, 0) and not by.ndim:
@@ -54,6 +55,14 @@ def scale(ct: Expr, by: Partial) -> Expr:
     return ct * by
 
 
+def _negated(ct: Expr) -> Expr:
+    mask = mask_of(ct)
+    if mask is None:
+        return neg(ct)
+    condition, value, keep = mask
+    return masked(condition, _negated(value), keep)
+
+
 def _is_constant(x: Expr, number: float) -> bool:
     value = constant_value(x)
     return value is not None and value.size == 1 and bool((value == number).all())
@@ -63,13 +72,21 @@ def pull(node: Expr, ct: Expr) -> Sequence[Expr | None]:
     """Cotangents of a node's operands, given the node's own; None where structurally zero."""
     op = node.op
     if op.vjp is not None:
-        return op.vjp(ct, node, *node.args)
+        vjp = op.vjp
+        moved = under_mask(node, lambda part: _one(vjp(part, node, *node.args)), ct)
+        return vjp(ct, node, *node.args) if moved is None else [moved]
     if op.partials is None:
         raise UnsupportedOpError(
             f"{op.name} has no derivative", where=describe([("node", node)])
         )
     partials = op.partials(node, *node.args)
     return [None if p is None else scale(ct, p) for p in partials]
+
+
+def _one(pieces: Sequence[Expr | None]) -> Expr:
+    (piece,) = pieces
+    assert piece is not None
+    return piece
 
 
 def _unbroadcast(ct: Expr, x: Expr) -> Expr:
@@ -107,10 +124,12 @@ def accumulate(
     for node in reversed(order):
         if node not in on_path or node not in pending:
             continue
+        goes_on = any(a in on_path for a in node.args)
         with stemming("sum of paths", node):
-            ct = total(pending.pop(node))
+            joined = goes_on and node.op.partials is not None
+            ct = total(pending.pop(node), joined=joined)
         table[node] = ct
-        if not any(a in on_path for a in node.args):
+        if not goes_on:
             continue
         with stemming(f"d {node.op.name}", node):
             for x, piece in zip(node.args, pull(node, spread(ct, node)), strict=True):
@@ -120,16 +139,57 @@ def accumulate(
 
 
 def spread(ct: Expr, node: Expr) -> Expr:
-    """A derivative in the shape of its node."""
-    return ct if ct.shape == node.shape else broadcast_to(ct, node.shape)
+    """A derivative in the shape of its node; of a mask, the value is spread."""
+    if ct.shape == node.shape:
+        return ct
+    mask = mask_of(ct)
+    if mask is None:
+        return broadcast_to(ct, node.shape)
+    condition, value, keep = mask
+    return masked(condition, broadcast_to(value, node.shape), keep)
 
 
-def total(terms: Sequence[Expr]) -> Expr:
-    """Sum of at least one term, from the left."""
+def total(terms: Sequence[Expr], *, joined: bool = True) -> Expr:
+    """Sum of at least one term; those under one mask are added under it.
+
+    Where all terms are masked and the sum is to meet a local derivative (``joined``), the sum
+    is masked by their conditions together: zero plus zero is not to meet an infinity either.
+    """
+    if len(terms) == 1:
+        return terms[0]
+    groups: dict[tuple[Expr, bool] | None, list[Expr]] = {}
+    for term in terms:
+        mask = mask_of(term)
+        key = (mask[0], mask[2]) if mask else None
+        groups.setdefault(key, []).append(mask[1] if mask else term)
+    found = [
+        _added(values) if key is None else masked(key[0], _added(values), key[1])
+        for key, values in groups.items()
+    ]
+    if not joined or len(found) == 1 or None in groups:
+        return _added(found)
+    kept = [key[0] if key[1] else logical_not(key[0]) for key in groups if key is not None]
+    return masked(reduce(logical_or, kept), _added(found), True)
+
+
+def _added(terms: Sequence[Expr]) -> Expr:
     found = terms[0]
     for term in terms[1:]:
         found = found + term
     return found
+
+
+def under_mask(node: Expr, move: Callable[[Expr], Expr], moving: Expr) -> Expr | None:
+    """``move`` of a masked derivative, with the mask outermost; None if that is not so.
+
+    For operations that put each element in one other place.
+    """
+    mask = mask_of(moving)
+    if mask is None or node.op.name not in ("reshape", "transpose", "copy"):
+        return None
+    condition, value, keep = mask
+    places = move(broadcast_to(condition, moving.shape))
+    return masked(places, move(broadcast_to(value, moving.shape)), keep)
 
 
 @overload
