@@ -7,7 +7,7 @@ derivatives of any function with differences.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, TypeAlias
@@ -15,14 +15,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from graphc.diff.custom import Rule
-from graphc.diff.reverse import grad
-from graphc.errors import DTypeError, InputError, UnsupportedOpError, VerificationError
-from graphc.expr import Attrs, Expr, apply, constant, describe
-from graphc.interpret import evaluate
+from graphc.diff.gradient_check import check_grads as check_grads
+from graphc.errors import DTypeError, UnsupportedOpError
+from graphc.expr import Attrs, Expr, apply, constant
 from graphc.ops import OPS, Op
-from graphc.ops.elementwise import mul
 from graphc.ops.leaves import tensor
-from graphc.ops.reduction import sum as sum_over
 from graphc.types import DTYPES, DType, TensorType, float64, from_numpy, int64, uint8
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
@@ -283,137 +280,3 @@ def _draw(
     if attrs.get("dtype") is uint8:
         low = 0.0
     return np.asarray(rng.uniform(low, high, shape), dtype.name)
-
-
-# Derivatives --------------------------------------------------------------------------------
-
-
-def check_grads(
-    f: Callable[..., Expr | Sequence[Expr]] | Expr,
-    inputs: Sequence[Any] | Mapping[Expr, Any],
-    order: int = 1,
-    *,
-    rtol: float = 1e-6,
-    seed: int = 0,
-) -> None:
-    """Compare derivatives with central differences, in float64.
-
-    Parameters
-    ----------
-    f
-        A function from expressions to one expression or several, or an expression itself.
-    inputs
-        Arrays (or numbers) for the function's operands; for an expression a mapping from its
-        leaves to arrays. Floats are differentiated for; leaves of an expression that are
-        floats must be float64.
-    order
-        Highest derivative to check.
-    rtol
-        Allowed error, relative to the derivative where that is above 1.
-
-    Raises
-    ------
-    VerificationError
-        If a derivative differs; it names the input and the entry.
-
-    Notes
-    -----
-    Outputs are weighed with random numbers and summed, so that a single sweep shows every
-    wrong entry. Differences are of fourth order; inputs with more than 64 entries are checked
-    at 64 of them. Do not ask for derivatives within 0.002 of a kink.
-
-    Examples
-    --------
-    >>> import graphc as gr
-    >>> gr.testing.check_grads(lambda x: gr.sin(x) * x, [[0.5, 2.0]], order=2)
-    """
-    rng = np.random.default_rng(seed)
-    values, outputs = _trace(f, inputs)
-    targets = [leaf for leaf in values if leaf.dtype.is_float]
-    if any(t.dtype is not float64 for t in targets):
-        raise DTypeError(
-            "check_grads: differences need float64", where=describe([("", t) for t in targets])
-        )
-    for degree in range(1, order + 1):
-        scalar = _weighed_sum(outputs, values, rng)
-        outputs = grad(scalar, targets, unused="zero")
-        found = evaluate(outputs, values)
-        for target, gradient in zip(targets, found, strict=True):
-            _compare(scalar, target, gradient, values, degree, rtol, rng)
-
-
-def _trace(
-    f: Callable[..., Expr | Sequence[Expr]] | Expr, inputs: Sequence[Any] | Mapping[Expr, Any]
-) -> tuple[dict[Expr, Array], list[Expr]]:
-    """Arrays of the leaves, and the outputs."""
-    if isinstance(f, Expr):
-        if not isinstance(inputs, Mapping):
-            raise InputError("check_grads: the inputs of an expression are a mapping")
-        return {leaf: np.array(a, leaf.dtype.numpy) for leaf, a in inputs.items()}, [f]
-    arrays = [np.array(a) for a in inputs]
-    arrays = [a.astype(np.float64) if a.dtype.kind == "f" else a for a in arrays]
-    leaves = [tensor(f"x{i}", a.shape, from_numpy(a.dtype)) for i, a in enumerate(arrays)]
-    made = f(*leaves)
-    outputs = [made] if isinstance(made, Expr) else list(made)
-    return dict(zip(leaves, arrays, strict=True)), outputs
-
-
-def _weighed_sum(
-    outputs: Sequence[Expr], values: dict[Expr, Array], rng: np.random.Generator
-) -> Expr:
-    """Sum of all elements of all outputs, each times a random weight (a new leaf)."""
-    terms = []
-    for output, value in zip(outputs, evaluate(outputs, values), strict=True):
-        weight = tensor("weight", output.shape, output.dtype)
-        drawn = rng.uniform(0.5, 1.5, value.shape) * rng.choice([-1.0, 1.0], value.shape)
-        values[weight] = drawn.astype(value.dtype)
-        terms.append(sum_over(mul(output, weight)))
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
-    return total
-
-
-#: Offsets and weights of the derivative's five-point formula (Abramowitz and Stegun 25.3.6).
-_STENCIL = ((-2, 1 / 12), (-1, -2 / 3), (1, 2 / 3), (2, -1 / 12))
-
-
-def _compare(
-    scalar: Expr,
-    target: Expr,
-    gradient: Array,
-    values: dict[Expr, Array],
-    degree: int,
-    rtol: float,
-    rng: np.random.Generator,
-) -> None:
-    for entry in _entries(values[target].shape, rng):
-        expected = _difference(scalar, target, entry, values)
-        actual = float(gradient[entry])
-        if not abs(actual - expected) <= rtol * max(1.0, abs(expected)):
-            raise VerificationError(
-                f"check_grads: derivative {degree} for {target.name}{list(entry)} is "
-                f"{actual:.10g}, differences give {expected:.10g}",
-                where=describe([("input", target)]),
-            )
-
-
-def _entries(shape: tuple[int, ...], rng: np.random.Generator) -> list[tuple[int, ...]]:
-    every = list(np.ndindex(*shape))
-    if len(every) <= 64:
-        return every
-    return [every[i] for i in sorted(rng.choice(len(every), 64, replace=False))]
-
-
-def _difference(
-    scalar: Expr, target: Expr, entry: tuple[int, ...], values: dict[Expr, Array]
-) -> float:
-    """Derivative of the scalar for one entry of a leaf, by the five-point formula."""
-    centre = values[target]
-    step = np.finfo(np.float64).eps ** 0.2 * max(1.0, abs(float(centre[entry])))
-    total = 0.0
-    for offset, weight in _STENCIL:
-        moved = centre.copy()
-        moved[entry] += offset * step
-        total += weight * float(evaluate([scalar], {**values, target: moved})[0])
-    return total / step
