@@ -10,6 +10,7 @@ from graphc.diff.reverse import scale
 from graphc.errors import GraphError, InputTypeError
 from graphc.expr import Expr, ExprLike, as_expr, scalar_like, scope
 from graphc.interop.from_sympy import from_sympy
+from graphc.interop.stable_forms import named
 from graphc.ops import elementwise as ew
 from graphc.ops.movement import broadcast_to
 from graphc.ops.table import promoted
@@ -72,11 +73,12 @@ def elementwise_op(
 
     symbols = list(args)
     _check(name, expr, symbols, {**(partials or {}), **(at or {})})
-    found = {s: sympy.simplify(sympy.diff(expr, s)) for s in symbols} | dict(partials or {})
+    whole = named(expr)
+    found = {s: _shortest(sympy.diff(whole, s)) for s in symbols} | dict(partials or {})
     forms = [_shared(found[s]) for s in symbols]
 
     def value(*operands: Expr) -> Expr:
-        return broadcast_to(_lowered(([], expr), symbols, operands), operands[0].shape)
+        return broadcast_to(_lowered(([], whole), symbols, operands), operands[0].shape)
 
     def tangent(tangents: Sequence[Expr | None], out: Expr, *operands: Expr) -> Expr:
         total: Expr | None = None
@@ -121,6 +123,13 @@ def _check(name: str, expr: Any, symbols: Sequence[Any], mentioned: Mapping[Any,
             f"elementwise_op: {name} has no argument {', '.join(strange)}",
             hint=f"its arguments are {', '.join(map(str, symbols))}",
         )
+
+
+def _shortest(expr: Any) -> Any:
+    """The expression, simplified if that has fewer operations."""
+    import sympy
+
+    return min(expr, sympy.simplify(expr), key=sympy.count_ops)
 
 
 Form = tuple[list[tuple[Any, Any]], Any]

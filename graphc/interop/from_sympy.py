@@ -9,6 +9,7 @@ from typing import Any
 from graphc.errors import GraphError, InputTypeError, UnsupportedOpError
 from graphc.expr import Expr, ExprLike, as_expr, scalar_like
 from graphc.functions.operators import power
+from graphc.interop.stable_forms import functions, named
 from graphc.ops import elementwise as ew
 
 
@@ -16,6 +17,8 @@ def from_sympy(expr: Any, values: Mapping[Any, Expr]) -> Expr:
     """A SymPy expression on graph nodes.
 
     Equal subexpressions become one node. Numbers take the element type of what they meet.
+    ``1/(1 + exp(-u))``, ``log(1 + exp(u))``, ``log(1 + u)`` and ``exp(u) - 1`` become the
+    operations of that meaning, which neither overflow nor cancel.
 
     Parameters
     ----------
@@ -44,6 +47,7 @@ def from_sympy(expr: Any, values: Mapping[Any, Expr]) -> Expr:
     2 * cos(x) * sin(x)
     """
     _check(expr)
+    expr = named(expr)
     known = _symbols(expr, values)
     stack = [expr]
     while stack:
@@ -203,6 +207,8 @@ def _step(x: Expr, at_zero: ExprLike) -> Expr:
 def _functions() -> dict[Any, Callable[..., ExprLike]]:
     import sympy as sp
 
+    stable = functions()
+
     def joined(op: Callable[..., Expr]) -> Callable[..., ExprLike]:
         return lambda *args: reduce(op, args)
 
@@ -216,7 +222,8 @@ def _functions() -> dict[Any, Callable[..., ExprLike]]:
         sp.Eq: ew.equal, sp.Ne: ew.not_equal, sp.Lt: ew.less, sp.Le: ew.less_equal,
         sp.Gt: ew.greater, sp.Ge: ew.greater_equal, sp.And: joined(ew.logical_and),
         sp.Or: joined(ew.logical_or), sp.Xor: joined(ew.logical_xor), sp.Not: ew.logical_not,
-        sp.ITE: _choice, sp.Heaviside: _step,
+        stable.sigmoid: ew.sigmoid, stable.softplus: ew.softplus,
+        stable.log1p: ew.log1p, stable.expm1: ew.expm1, sp.ITE: _choice, sp.Heaviside: _step,
         sp.sec: lambda x: 1 / ew.cos(x), sp.csc: lambda x: 1 / ew.sin(x),
         sp.cot: lambda x: 1 / ew.tan(x),
     }  # fmt: skip

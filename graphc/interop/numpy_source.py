@@ -6,8 +6,9 @@ import ast
 import builtins
 import keyword
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from inspect import getsource
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def to_python(
 
     The text imports only NumPy (and ``math`` for the error functions). Names that are no
     Python identifiers, or mean something already, are changed; text of the user's never
-    becomes code.
+    becomes code. Operands are converted to the element types of the graph.
 
     Parameters
     ----------
@@ -81,26 +82,27 @@ def to_python(
     subject = subject_of(given, stage)
     nodes = subject.nodes()
     leaves = _leaves(nodes, inputs)
-    names = _names(nodes, leaves, name)
-    writer = _Writer(names, _size_names(leaves, {name, *names.values()}))
-    body = [f"{writer.names[x]} = np.asarray({writer.names[x]}, {_dtype(x)})" for x in leaves]
-    body += writer.bind_sizes(leaves)
-    body += [f"{writer.names[n]} = {writer.write(n)}" for n in nodes if n not in leaves]
-    results = [writer.names[root] for root in subject.roots]
+    identifiers = Identifiers([name])
+    names = _names(nodes, leaves, identifiers)
+    writer = _Writer(names, _size_names(leaves, identifiers))
+    results = [names[root] for root in subject.roots]
     alone = len(results) == 1 and not isinstance(given, (list, tuple))
-    body.append(f"return {results[0] if alone else _tuple(results)}")
-    operands = ", ".join(writer.names[x] for x in leaves)
-    function = [f"def {name}({operands}):", *(f"    {line}" for line in body)]
-    header = ["import numpy as np"]
-    if writer.used & {"erf", "erfc"}:
-        header.insert(0, "import math\n")
-    parts = [_source(h) for h in HELPERS if h in writer.used]
-    return (
-        "\n\n\n".join(
-            ["\n".join(header), *parts, '@np.errstate(all="ignore")\n' + "\n".join(function)]
-        )
-        + "\n"
-    )
+    lines = [
+        f"def {name}({', '.join(names[x] for x in leaves)}):",
+        *writer.statements(nodes, leaves),
+        f"return {results[0] if alone else _tuple(results)}",
+    ]
+    return _module("\n    ".join(lines), writer.used)
+
+
+def _module(function: str, used: set[str]) -> str:
+    """The function with its imports and helpers."""
+    header = "import numpy as np"
+    if used & {"erf", "erfc"}:
+        header = f"import math\n\n{header}"
+    helpers = [_source(h) for h in HELPERS if h in used]
+    decorated = f'@np.errstate(all="ignore")\n{function}\n'
+    return "\n\n\n".join([header, *helpers, decorated])
 
 
 def _leaves(nodes: Sequence[Expr], inputs: Sequence[Expr] | None) -> list[Expr]:
@@ -121,52 +123,47 @@ def _leaves(nodes: Sequence[Expr], inputs: Sequence[Expr] | None) -> list[Expr]:
 # Names --------------------------------------------------------------------------------------
 
 
-def identifier(name: str, taken: Iterable[str]) -> str:
-    """A Python name like the given one that is not taken."""
-    plain = re.sub(r"[^0-9a-zA-Z_]", "_", name)
-    plain = plain if plain[:1].isalpha() else f"v_{plain}"
-    used = _RESERVED | set(taken)
-    return next(c for c in _candidates(plain) if c not in used)
+class Identifiers:
+    """Python names like given ones, each handed out once."""
+
+    def __init__(self, taken: Iterable[str]) -> None:
+        self._taken = _RESERVED | set(taken)
+        self._uses: dict[str, int] = {}
+
+    def fresh(self, name: str) -> str:
+        """The name itself if it can be: ASCII, no word of the language, not given before."""
+        plain = re.sub(r"[^0-9a-zA-Z_]", "_", name)
+        plain = text = plain if plain[:1].isalpha() else f"v_{plain}"
+        while text in self._taken:
+            self._uses[plain] = self._uses.get(plain, 1) + 1
+            text = f"{plain}_{self._uses[plain]}"
+        self._taken.add(text)
+        return text
+
+    def numbered(self) -> Iterator[str]:
+        """v1, v2... as far as they are not given."""
+        return (self.fresh(text) for k in count(1) if (text := f"v{k}") not in self._taken)
 
 
-def _candidates(plain: str) -> Iterable[str]:
-    yield plain
-    count = 2
-    while True:
-        yield f"{plain}_{count}"
-        count += 1
-
-
-def _names(nodes: Sequence[Expr], leaves: Sequence[Expr], name: str) -> dict[Expr, str]:
+def _names(
+    nodes: Sequence[Expr], leaves: Sequence[Expr], identifiers: Identifiers
+) -> dict[Expr, str]:
     """A name for each node: the user's, made safe and unique, or v1, v2..."""
     names: dict[Expr, str] = {}
-    taken = {name}
     for node in [*leaves, *(n for n in nodes if n.name)]:
         if node not in names:
-            names[node] = identifier(node.name or "x", taken)
-            taken.add(names[node])
-    fresh = (text for k in _numbers() if (text := f"v{k}") not in taken)
+            names[node] = identifiers.fresh(node.name or "x")
+    numbered = identifiers.numbered()
     for node in nodes:
         if node not in names:
-            names[node] = next(fresh)
+            names[node] = next(numbered)
     return names
 
 
-def _numbers() -> Iterable[int]:
-    number = 1
-    while True:
-        yield number
-        number += 1
-
-
-def _size_names(leaves: Sequence[Expr], taken: Iterable[str]) -> dict[str, str]:
+def _size_names(leaves: Sequence[Expr], identifiers: Identifiers) -> dict[str, str]:
     """A name for each symbolic size of the operands."""
-    names: dict[str, str] = {}
-    for leaf in leaves:
-        for size in leaf.shape:
-            if isinstance(size, Dim) and size.name and size.name not in names:
-                names[size.name] = identifier(size.name, {*taken, *names.values()})
-    return names
+    sizes = [s for leaf in leaves for s in leaf.shape if isinstance(s, Dim) and s.name]
+    return {name: identifiers.fresh(name) for name in dict.fromkeys(s.name for s in sizes)}
 
 
 # Statements ---------------------------------------------------------------------------------
@@ -219,6 +216,13 @@ class _Writer:
         self.names = names
         self.sizes = sizes
         self.used: set[str] = set()
+
+    def statements(self, nodes: Sequence[Expr], leaves: Sequence[Expr]) -> list[str]:
+        """The body of the function, without its result."""
+        lines = [f"{self.names[x]} = np.asarray({self.names[x]}, {_dtype(x)})" for x in leaves]
+        lines += self.bind_sizes(leaves)
+        given = set(leaves)
+        return lines + [f"{self.names[n]} = {self.write(n)}" for n in nodes if n not in given]
 
     def bind_sizes(self, leaves: Sequence[Expr]) -> list[str]:
         """Statements that read symbolic sizes off the operands."""

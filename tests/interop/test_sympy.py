@@ -305,6 +305,37 @@ def test_refusals_of_elementwise_op():
         op(1.0, 2.0)
 
 
+#: Formulas that overflow or cancel as they are spelt, and values to be had.
+STABLE = [
+    (1 / (1 + sympy.exp(-R)), "sigmoid"),
+    (sympy.exp(R) / (1 + sympy.exp(R)), "sigmoid"),
+    (R / (1 + sympy.exp(-R)), "sigmoid"),
+    (R / (1 + sympy.exp(-R)) ** 2, "sigmoid"),
+    (sympy.log(1 + sympy.exp(R)), "softplus"),
+    (sympy.log(1 + sympy.exp(-R)) / 3 + R, "softplus"),
+    (sympy.log(1 + R**2 / 10**12), "log1p"),
+    (sympy.exp(R / 1000) - 1, "expm1"),
+    (R + 1 - sympy.exp(-(R**2)), "expm1"),
+]
+
+
+@pytest.mark.parametrize(("expr", "op"), STABLE, ids=str)
+def test_stable_forms_are_recognised(expr, op):
+    """Values and first derivatives at extreme operands, against 2000 digits."""
+    x = gr.vector("x", 7, "float64")
+    at = np.array([-800.0, -40.0, -1e-5, 0.0, 1e-5, 40.0, 800.0])
+    out = gr.elementwise_op("f", expr, [R])(x)
+    assert op in [n.op.name for n in topological([out])]
+    value, slope = evaluate([out, gr.grad(gr.sum(out), x)], {x: at})
+    with mpmath.workdps(2000):
+        exact = sympy.lambdify(R, expr, "mpmath")
+        exact_slope = sympy.lambdify(R, sympy.diff(expr, R), "mpmath")
+        expected = [float(exact(mpmath.mpf(v))) for v in at]
+        expected_slope = [float(exact_slope(mpmath.mpf(v))) for v in at]
+    np.testing.assert_allclose(value, expected, rtol=1e-13, atol=0)
+    np.testing.assert_allclose(slope, expected_slope, rtol=1e-13, atol=1e-300)
+
+
 # Packages -----------------------------------------------------------------------------------
 
 
