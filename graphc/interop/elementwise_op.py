@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
+
+import numpy as np
 
 from graphc.diff.custom import custom_gradient
 from graphc.diff.reverse import scale
 from graphc.errors import GraphError, InputTypeError
-from graphc.expr import Expr, ExprLike, as_expr, scalar_like, scope
+from graphc.expr import Expr, ExprLike, as_expr, constant, scalar_like, scope
 from graphc.interop.from_sympy import from_sympy
 from graphc.interop.stable_forms import named
 from graphc.ops import elementwise as ew
 from graphc.ops.movement import broadcast_to
-from graphc.ops.table import promoted
-from graphc.types import broadcast_shapes
+from graphc.types import broadcast_shapes, float64, promote
 
 
 def elementwise_op(
@@ -72,7 +73,7 @@ def elementwise_op(
     import sympy
 
     symbols = list(args)
-    _check(name, expr, symbols, {**(partials or {}), **(at or {})})
+    _check(name, expr, symbols, partials or {}, at or {})
     whole = named(expr)
     found = {s: _shortest(sympy.diff(whole, s)) for s in symbols} | dict(partials or {})
     forms = [_shared(found[s]) for s in symbols]
@@ -107,17 +108,24 @@ def elementwise_op(
     return function
 
 
-def _check(name: str, expr: Any, symbols: Sequence[Any], mentioned: Mapping[Any, Any]) -> None:
+def _check(
+    name: str,
+    expr: Any,
+    symbols: Sequence[Any],
+    partials: Mapping[Any, Any],
+    at: Mapping[Any, Any],
+) -> None:
     import sympy
 
-    for what in (expr, *symbols):
-        kind = sympy.Expr if what is expr else sympy.Symbol
-        if not isinstance(what, kind):
-            raise InputTypeError(
-                f"elementwise_op: {what!r} is not a SymPy {kind.__name__.lower()}",
-                hint="build it of sympy.Symbol; parsing a string would run code",
-            )
-    strange = sorted(map(str, (expr.free_symbols | set(mentioned)) - set(symbols)))
+    for kind, given in ((sympy.Symbol, symbols), (sympy.Expr, [expr, *partials.values()])):
+        for what in given:
+            if not isinstance(what, kind):
+                raise InputTypeError(
+                    f"elementwise_op: {what!r} is not a SymPy {kind.__name__.lower()}",
+                    hint="build it of sympy.Symbol; parsing a string would run code",
+                )
+    free = expr.free_symbols.union(*(p.free_symbols for p in partials.values()))
+    strange = sorted(map(str, (free | set(partials) | set(at)) - set(symbols)))
     if strange:
         raise GraphError(
             f"elementwise_op: {name} has no argument {', '.join(strange)}",
@@ -139,7 +147,7 @@ def _shared(expr: Any) -> Form:
     """Terms that are used more than once, and the expression on them."""
     import sympy
 
-    terms, (rest,) = sympy.cse(sympy.sympify(expr, strict=True))
+    terms, (rest,) = sympy.cse(expr)
     return terms, rest
 
 
@@ -158,20 +166,17 @@ def _typed(x: Expr, like: Expr) -> Expr:
 
 
 def _floats(operands: Sequence[ExprLike]) -> list[Expr]:
-    """Operands of one float type, the result's; all of its shape, as rules need it."""
-    first, *rest = operands
-    nodes: list[Expr] = []
-    if rest:
-        joined = as_expr(first)
-        for other in rest:
-            joined = promoted(ew.add, (joined, other))[0]
-        nodes = [promoted(ew.add, (joined, x))[1] for x in operands]
-    else:
-        nodes = [as_expr(first)]
-    if not nodes[0].dtype.is_float:
-        nodes = [ew.cast(x, "float64") for x in nodes]
+    """Operands promoted to one float type and broadcast to one shape, as rules need them."""
+    lifted = [a if _is_weak(a) else as_expr(a) for a in operands]
+    dtype = promote(*(a.dtype if isinstance(a, Expr) else a for a in lifted))
+    dtype = dtype if dtype.is_float else float64
+    nodes = [ew.cast(a, dtype) if isinstance(a, Expr) else constant(a, dtype) for a in lifted]
     shape = broadcast_shapes(*(x.shape for x in nodes))
     return [broadcast_to(x, shape) for x in nodes]
+
+
+def _is_weak(x: ExprLike) -> TypeGuard[bool | int | float]:
+    return isinstance(x, (bool, int, float)) and not isinstance(x, np.generic)
 
 
 __all__ = ["elementwise_op"]

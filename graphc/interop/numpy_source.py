@@ -15,8 +15,9 @@ import numpy as np
 
 from graphc.errors import GraphError, UnsupportedOpError
 from graphc.expr import Expr, Literal, describe
+from graphc.graph import Graph
 from graphc.inspect.notation import INFIX, matrix_product
-from graphc.inspect.subject import Inspectable, subject_of
+from graphc.inspect.subject import Compiled, Inspectable, subject_of
 from graphc.interop import numpy_helpers
 from graphc.types import Dim, DType, same_size
 
@@ -42,12 +43,12 @@ def to_python(
     ----------
     given
         One Expr (the function returns its value), a list of them (it returns a tuple), or a
-        compiled function.
+        compiled function (it returns the outputs, then the new values of parameters).
     name
         Name of the function.
     inputs
-        Its operands, in order. By default the inputs of the graph, then its parameters, each
-        in the order of their first use.
+        Its operands, in order. By default those of the compiled function, or the inputs in the
+        order of their first use; then the parameters.
     stage
         Of a compiled function: the stage to write.
 
@@ -81,7 +82,7 @@ def to_python(
         raise GraphError(f"to_python: {name!r} cannot be the name of a function")
     subject = subject_of(given, stage)
     nodes = subject.nodes()
-    leaves = _leaves(nodes, inputs)
+    leaves = _leaves(nodes, _declared(given), inputs)
     identifiers = Identifiers([name])
     names = _names(nodes, leaves, identifiers)
     writer = _Writer(names, _size_names(leaves, identifiers))
@@ -105,10 +106,18 @@ def _module(function: str, used: set[str]) -> str:
     return "\n\n\n".join([header, *helpers, decorated])
 
 
-def _leaves(nodes: Sequence[Expr], inputs: Sequence[Expr] | None) -> list[Expr]:
+def _declared(given: Inspectable) -> Sequence[Expr]:
+    """Inputs that a compiled function says it has."""
+    graph = given.snapshots[0].graph if isinstance(given, Compiled) else given
+    return graph.inputs if isinstance(graph, Graph) else ()
+
+
+def _leaves(
+    nodes: Sequence[Expr], declared: Sequence[Expr], inputs: Sequence[Expr] | None
+) -> list[Expr]:
     """The function's operands."""
-    found = [n for n in nodes if n.op.name == "input"]
-    found += [n for n in nodes if n.op.name == "parameter"]
+    found = [*declared, *(n for n in nodes if n.op.name == "input")]
+    found = list(dict.fromkeys([*found, *(n for n in nodes if n.op.name == "parameter")]))
     if inputs is None:
         return found
     missing = [n for n in found if n not in inputs]

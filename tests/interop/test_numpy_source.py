@@ -164,3 +164,29 @@ def test_a_missing_input_is_named():
     x, y = gr.scalar("x"), gr.scalar("y")
     with pytest.raises(gr.errors.GraphError, match=r"^to_python: y is not among the inputs"):
         gr.to_python(x + y, inputs=[x])
+
+
+@pytest.mark.parametrize("stage", ["input", "simplify", "stabilize", "multiply-add"])
+def test_stages_of_a_compiled_gradient(stage):
+    """What the compiler made of a gradient, as text that runs."""
+    x, w = gr.matrix("x", "n", 4, "float64"), gr.matrix("w", 4, 3, "float64")
+    labels = gr.vector("labels", "n", "int64")
+    loss = gr.nn.cross_entropy(gr.tanh(x @ w), labels)
+    f = gr.compile([x, labels, w], [loss, gr.grad(loss, w)])
+    rng = np.random.default_rng(0)
+    arrays = rng.normal(size=(5, 4)), rng.integers(0, 3, 5), rng.normal(size=(4, 3))
+    made = load(gr.to_python(f, stage=stage))
+    for got, want in zip(made(*arrays), f(*arrays), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
+def test_a_training_step_returns_the_new_parameters():
+    x = gr.vector("x", 3, "float64")
+    w = gr.parameter("w", np.array([1.0, -1.0, 2.0]))
+    loss = gr.nn.squared_error(w * x, 1.0)
+    step = gr.compile([x], loss, updates={w: w - 0.1 * gr.grad(loss, w)}, backend="interpret")
+    before = w.value.copy()
+    made = load(gr.to_python(step))(np.ones(3), before)
+    np.testing.assert_allclose(made[0], step(np.ones(3)))
+    np.testing.assert_allclose(made[1], w.value)
+    assert not np.array_equal(before, w.value)
