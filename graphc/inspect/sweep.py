@@ -279,7 +279,7 @@ def _joined(terms: Sequence[str]) -> str:
 
 
 def _number(value: Array | None) -> str:
-    """A number, whole if it is; the elements of a small array; the largest magnitude of another."""
+    """A number, whole if it is; elements of a small array; the largest size in another."""
     if value is None:
         return ""
     if value.ndim == 0:
