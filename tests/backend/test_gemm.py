@@ -219,7 +219,7 @@ def before_guard(shape: tuple[int, ...], dtype: str) -> np.ndarray:
 def test_scratch_has_room_for_all_parts() -> None:
     for level, dtype in itertools.product((*LEVELS, "avx512"), DTYPES):
         t = tiling(host(level), dtype)
-        tile = t.rows * t.vectors * t.target.vector_bytes
+        tile = t.rows * t.tile_row_bytes
         assert t.tile_offset + tile <= t.partials_offset
         assert t.partials_offset + t.partials * t.itemsize == SCRATCH_BYTES_PER_THREAD
 

@@ -105,25 +105,29 @@ def gemm_unit(module: Module, t: Tiling, unpack: str) -> str:
     b = f.at(s["b"], ("%batch", s["b_bs"]), ("%column", s["b_cs"]))
     c = f.at(s["c"], ("%batch", s["c_bs"]), ("%row", s["c_rs"]), ("%column", s["c_cs"]))
     b_rs, b_cs, packs = s["b_rs"], s["b_cs"], s["pack_b"]
+    # Panels of B as wide as the registers allow for the tiles there are.
+    only_low = f.compare("eq", _full_tiles(f, t, "%m"), "0")
+    panel = f.select(only_low, str(t.low_vectors), str(t.vectors))
     chunk = "%n"
     if t.masked:
         # Each row of tiles would read B from memory: take a few columns for all rows first.
         nothing = f.compare("eq", f.op(f"or i64 {packs}, {s['pack_a']}"), "0")
         direct = f.both(nothing, f.compare("sgt", "%m", str(t.low)))
-        chunk = f.select(direct, str(2 * t.vectors * t.lanes), "%n")
+        chunk = f.select(direct, f.mul(panel, str(2 * t.lanes)), "%n")
     carried = [("i64", s["accumulate"])]
     # An empty sum still writes its zeros: the loop runs at least once.
     with f.loop("0", f.max(k, "1"), depth, carried) as p:
         kc = f.min(depth, f.sub(k, p.index))
         b_block = f.at(b, (p.index, b_rs))
-        _pack_panels(f, t, pack, b_block, b_rs, b_cs, "%n", kc, packs)
+        _pack_panels(f, t, pack, b_block, b_rs, b_cs, "%n", kc, packs, panel)
         a_block = f.at(a, (p.index, s["a_cs"]))
         with f.loop("0", "%n", chunk) as j:
             columns = f.min(chunk, f.sub("%n", j.index))
             b_part, c_part = f.at(b_block, (j.index, b_cs)), f.at(c, (j.index, s["c_cs"]))
             f.do(
                 f"call void @{sweep}(ptr %args, ptr {a_block}, ptr {b_part}, ptr {c_part}, "
-                f"i64 %m, i64 {columns}, i64 {kc}, i64 {p.values[0]}, ptr %scratch)"
+                f"i64 %m, i64 {columns}, i64 {kc}, i64 {p.values[0]}, i64 {panel}, "
+                f"ptr %scratch)"
             )
         p.next = ["1"]
     f.do("ret void")
@@ -131,9 +135,9 @@ def gemm_unit(module: Module, t: Tiling, unpack: str) -> str:
     return f.name
 
 
-def _panel_vectors(f: Code, t: Tiling, n: Value) -> Value:
+def _panel_vectors(f: Code, t: Tiling, n: Value, panel: Value) -> Value:
     """Vectors of columns in the next panel when n columns are left."""
-    return f.min(f.div(f.add(n, str(t.lanes - 1)), str(t.lanes)), str(t.vectors))
+    return f.min(f.div(f.add(n, str(t.lanes - 1)), str(t.lanes)), panel)
 
 
 def _is_packed(f: Code, t: Tiling, packs: Value, columns: Value, n: Value) -> Value:
@@ -144,7 +148,7 @@ def _is_packed(f: Code, t: Tiling, packs: Value, columns: Value, n: Value) -> Va
 
 def _pack_panels(
     f: Code, t: Tiling, pack: str, b: Value, b_rs: Value, b_cs: Value, n: Value, k: Value,
-    packs: Value,
+    packs: Value, panel: Value,
 ) -> None:  # fmt: skip
     if t.masked:
         some = f.compare("ne", packs, "0")
@@ -155,6 +159,7 @@ def _pack_panels(
     width = f.fresh("width")
     whole = str(t.vectors * t.lanes)
     rows = f.both(f.compare("ne", packs, "0"), f.compare("eq", b_cs, str(t.itemsize)))
+    rows = f.both(rows, f.compare("eq", panel, str(t.vectors)))
     done = f.select(rows, f.div(n, whole), "0")
     with f.when(f.compare("ne", done, "0")):
         f.do(
@@ -162,7 +167,7 @@ def _pack_panels(
             f"i64 {done}, i64 {k})"
         )
     with f.loop(f.mul(done, whole), f.select(some, n, "0"), "%" + width) as p:
-        vectors = _panel_vectors(f, t, f.sub(n, p.index))
+        vectors = _panel_vectors(f, t, f.sub(n, p.index), panel)
         f.do(f"%{width} = mul i64 {vectors}, {t.lanes}")
         columns = f.min("%" + width, f.sub(n, p.index))
         with f.when(_is_packed(f, t, packs, columns, "%" + width)):
@@ -183,6 +188,7 @@ _SWEEP = (
     ("i64", "n"),
     ("i64", "k"),
     ("i64", "accumulate"),
+    ("i64", "panel"),
     ("ptr", "scratch"),
 )
 
@@ -263,7 +269,7 @@ def _tile_rows(module: Module, t: Tiling, panels: str, tile_rows: int) -> str:
         f.do(
             f"call void @{panels}(ptr %args, ptr @{table}, ptr {tile}, i64 {tile_rs}, "
             f"i64 {tile_cs}, ptr %b, ptr {c}, i64 {m}, i64 %n, i64 %k, i64 %accumulate, "
-            f"ptr %scratch, ptr {next}, i64 {next_step}, i64 {next_rs}, i64 {next_count})"
+            f"i64 %panel, ptr %scratch, ptr {next}, i64 {next_step}, i64 {next_rs}, i64 {next_count})"
         )
     f.do("ret void")
     f.finish()
@@ -272,7 +278,8 @@ def _tile_rows(module: Module, t: Tiling, panels: str, tile_rows: int) -> str:
 
 def _kernel_table(module: Module, t: Tiling, rows: int) -> str:
     """Kernels by number of vectors."""
-    names = [kernel(module, t, rows, vectors + 1) for vectors in range(t.vectors)]
+    most = t.low_vectors if rows == t.low else t.vectors
+    names = [kernel(module, t, rows, vectors + 1) for vectors in range(most)]
     name = f"gemm_kernels_{rows}_{t.suffix}"
     entries = ", ".join(f"ptr @{n}" for n in names)
     module.globals[name] = f"@{name} = internal constant [{len(names)} x ptr] [{entries}]"
@@ -291,6 +298,7 @@ _PANELS = (
     ("i64", "n"),
     ("i64", "k"),
     ("i64", "accumulate"),
+    ("i64", "panel"),
     ("ptr", "scratch"),
     ("ptr", "next"),
     ("i64", "next_step"),
@@ -306,7 +314,7 @@ def _panels(module: Module, t: Tiling, unpack: str) -> str:
     b_rs, b_cs, c_rs, c_cs, packs = (s[x] for x in ("b_rs", "b_cs", "c_rs", "c_cs", "pack_b"))
     k_bytes = f.mul("%k", str(t.itemsize))
     tile = f.offset("%scratch", str(t.tile_offset))
-    tile_rs = str(t.vectors * t.target.vector_bytes)
+    tile_rs = str(t.tile_row_bytes)
     scattered = f.compare("ne", c_cs, str(t.itemsize))
     width = f.fresh("width")
     with f.loop("0", "%n", "%" + width, [("ptr", "%next"), ("i64", "%next_count")]) as p:
@@ -314,7 +322,7 @@ def _panels(module: Module, t: Tiling, unpack: str) -> str:
         p.next = [f.offset(next, "%next_step"), f.sub(lines, "1")]
         some = f.compare("sgt", lines, "0")
         next, next_rs = f.select(some, next, "%a", "ptr"), f.select(some, "%next_rs", "0")
-        vectors = _panel_vectors(f, t, f.sub("%n", p.index))
+        vectors = _panel_vectors(f, t, f.sub("%n", p.index), "%panel")
         f.do(f"%{width} = mul i64 {vectors}, {t.lanes}")
         n = f.min("%" + width, f.sub("%n", p.index))
         packed = _is_packed(f, t, packs, n, "%" + width)

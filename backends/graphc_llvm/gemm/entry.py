@@ -55,6 +55,7 @@ def _normalise(f: Code, t: Tiling, s: Slots) -> None:
     by_column = f.both(f.compare("eq", d["c_rs"], "1"), f.compare("ne", d["c_cs"], "1"))
     swap = f.either(by_column, f.compare("eq", d["n"], "1"))
     swap = f.both(swap, f.compare("ne", d["m"], "1"))
+    swap = f.either(swap, _transposes_less(f, d))
     for x, y in (("m", "n"), ("c_rs", "c_cs"), ("a", "b"), ("a_bs", "b_bs"),
                  ("a_rs", "b_cs"), ("a_cs", "b_rs")):  # fmt: skip
         type = "ptr" if x == "a" else "i64"
@@ -64,6 +65,16 @@ def _normalise(f: Code, t: Tiling, s: Slots) -> None:
         s[name] = f.mul(value, str(t.itemsize)) if is_stride else value
     s["scratch"] = "%scratch"
     s["k_step"], s["k_total"] = "0", d["k"]
+
+
+def _transposes_less(f: Code, d: dict[str, Value]) -> Value:
+    """Whether columns of B are contiguous, and A and C much smaller: it is they that are
+    transposed then."""
+    m, n, k = d["m"], d["n"], d["k"]
+    along_k = f.both(f.compare("eq", d["b_rs"], "1"), f.compare("ne", d["b_cs"], "1"))
+    few = f.compare("slt", f.mul(f.mul(m, "6"), f.add(n, k)), f.mul(n, k))
+    enough = f.both(f.compare("sge", m, "3"), f.compare("sge", k, "32"))
+    return f.both(f.both(along_k, few), enough)
 
 
 def _run(module: Module, t: Tiling) -> str:

@@ -111,7 +111,7 @@ def kernel(module: Module, t: Tiling, rows: int, vectors: int) -> str:
     with f.loop("0", "%k", "1", state) as k:
         *tile, b = k.values[: len(zeros) + 1]
         later = f.offset(b, ahead)
-        for line in range(0, vectors * t.target.vector_bytes, 64):
+        for line in _lines(t, vectors, clamped):
             f.prefetch(f.offset(later, str(line)))
         places = k.values[len(zeros) + 1 :]
         _multiply_step(f, t, a.at(places), b, masks, tile)
@@ -126,6 +126,12 @@ def kernel(module: Module, t: Tiling, rows: int, vectors: int) -> str:
     f.do("ret void")
     f.finish()
     return f.name
+
+
+def _lines(t: Tiling, vectors: int, across: bool) -> list[int]:
+    """Offsets of the cache lines of a row; ``across`` if it need not begin with one."""
+    width = vectors * t.target.vector_bytes
+    return [*range(0, width, 64), *[width - 1] * across]
 
 
 class _Gathered:

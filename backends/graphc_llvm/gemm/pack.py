@@ -243,6 +243,10 @@ def unpack_tile(module: Module, t: Tiling) -> str:
     params += [("i64", "m"), ("i64", "n"), ("i64", "accumulate")]
     f = Code(module, f"unpack_tile_{t.suffix}", "void", params, internal=True)
     adds = f.compare("ne", "%accumulate", "0")
+    if t.masked:
+        by_column = f.compare("eq", "%c_rs", str(t.itemsize))
+        with f.guard(f.both(by_column, f.negate(adds)), "void"):
+            _unpack_columns(f, t)
     with f.loop("0", "%m") as i, f.loop("0", "%n") as j:
         tile = f.at("%tile", (i.index, "%tile_rs"), (j.index, str(t.itemsize)))
         c = f.at("%c", (i.index, "%c_rs"), (j.index, "%c_cs"))
@@ -252,3 +256,26 @@ def unpack_tile(module: Module, t: Tiling) -> str:
     f.do("ret void")
     f.finish()
     return f.name
+
+
+def _unpack_columns(f: Code, t: Tiling) -> None:
+    """Gather the columns of a tile and store them, each contiguous in C."""
+    lanes = f"<{t.lanes} x i32>"
+    numbers = "<" + ", ".join(f"i32 {i}" for i in range(t.lanes)) + ">"
+    one = f.op(f"insertelement {lanes} poison, i32 {f.op('trunc i64 %tile_rs to i32')}, i64 0")
+    pitch = f.op(f"shufflevector {lanes} {one}, {lanes} poison, {lanes} zeroinitializer")
+    steps = f.op(f"mul {lanes} {pitch}, {numbers}")
+    name = f"llvm.masked.gather.v{t.lanes}{t.suffix}.v{t.lanes}p0"
+    kinds = f"<{t.lanes} x i1>", t.vector
+    f.module.declare(f"{t.vector} @{name}(<{t.lanes} x ptr>, {', '.join(kinds)})")
+    with f.loop("0", "%m", str(t.lanes)) as i:
+        mask = mask_below(f, t, f.sub("%m", i.index))
+        tile, c = f.at("%tile", (i.index, "%tile_rs")), f.at("%c", (i.index, "%c_rs"))
+        with f.loop("0", "%n", carried=[("ptr", tile), ("ptr", c)]) as j:
+            tile, c = j.values
+            where = f.op(f"getelementptr i8, ptr {tile}, {lanes} {steps}")
+            rest = f"<{t.lanes} x i1> {mask}, {t.vector} zeroinitializer"
+            source = f"<{t.lanes} x ptr> align {t.itemsize} {where}"
+            x = f.op(f"call {t.vector} @{name}({source}, {rest})")
+            store_vector(f, t, x, c, mask)
+            j.next = [f.offset(tile, str(t.itemsize)), f.offset(c, "%c_cs")]

@@ -31,6 +31,7 @@ class Tiling:
     rows: int
     low: int
     vectors: int
+    low_vectors: int
     depth: int
     columns: int
 
@@ -70,7 +71,8 @@ class Tiling:
 
     def a_tile_bytes(self, rows: int) -> int:
         """Scratch for ``rows`` rows of A, whichever way they are packed."""
-        return max(rows * self.a_row_bytes, self.depth * self.a_pitch(rows))
+        size = max(rows * self.a_row_bytes, self.depth * self.a_pitch(rows))
+        return size + 320
 
     @property
     def a_rows(self) -> int:
@@ -81,6 +83,11 @@ class Tiling:
     def tile_offset(self) -> int:
         """Where the tile of C lies in a thread's scratch, after packed B and A."""
         return self.b_bytes + 2 * _A_TILES * self.a_tile_bytes(self.rows)
+
+    @property
+    def tile_row_bytes(self) -> int:
+        """Distance of the rows of a tile of C in scratch."""
+        return self.low_vectors * self.target.vector_bytes
 
     @property
     def partials_offset(self) -> int:
@@ -97,10 +104,10 @@ def tiling(target: Target, dtype: str) -> Tiling:
     """The tiling of ``"float32"`` or ``"float64"`` on ``target``."""
     itemsize = {"float32": 4, "float64": 8}[dtype]
     # rows * vectors accumulators, a row of B and one broadcast value must fit.
-    rows, low, vectors = (14, 8, 2) if target.registers >= 32 else (6, 4, 2)
+    rows, low, vectors, low_vectors = (14, 8, 2, 3) if target.registers >= 32 else (6, 4, 2, 3)
     depth = (1792 if target.vector_bytes == 64 else 1024) // itemsize
     budget = 7 << 17 if target.vector_bytes == 64 else 3 << 16
     width = vectors * target.lanes(itemsize)
     columns = budget // (depth * itemsize) // width * width
     type = "float" if itemsize == 4 else "double"
-    return Tiling(target, type, itemsize, rows, low, vectors, depth, columns)
+    return Tiling(target, type, itemsize, rows, low, vectors, low_vectors, depth, columns)
