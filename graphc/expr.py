@@ -467,13 +467,19 @@ def current_dtype() -> DType:
 def constant(value: Any, dtype: DTypeLike | None = None) -> Expr:
     """A constant node from a Python number or anything NumPy makes an array of.
 
-    Python floats take the default element type, Python ints int64, arrays keep theirs.
+    Python floats take the default element type, Python ints int64, NumPy's values keep theirs
+    (float16 and the integers without a type here widen).
+
+    Raises
+    ------
+    DTypeError
+        If no element type holds the value: a string, a complex number, an integer over 63 bits.
     """
     from graphc.ops.leaves import CONSTANT
 
     if isinstance(value, Expr):
         return value
-    if dtype is None and isinstance(value, float):
+    if dtype is None and isinstance(value, float) and not isinstance(value, np.generic):
         dtype = current_dtype()
     array = np.asarray(value, None if dtype is None else as_dtype(dtype).numpy)
     if array.dtype.name not in DTYPES:
@@ -481,6 +487,10 @@ def constant(value: Any, dtype: DTypeLike | None = None) -> Expr:
             raise DTypeError(
                 f"{array.dtype.name} values cannot be a constant",
                 hint=f"element types are {', '.join(DTYPES)}",
+            )
+        if array.dtype == np.uint64 and (array > np.iinfo(np.int64).max).any():
+            raise DTypeError(
+                "a constant is out of range for int64", hint='convert it: .astype("float64")'
             )
         array = array.astype(from_numpy(array.dtype).numpy)
     return apply(CONSTANT, (), {"value": Literal(array)})

@@ -11,6 +11,7 @@ from graphc.errors import DTypeError
 from graphc.expr import Expr, ExprLike, describe
 from graphc.ops import OPS, contraction, indexing, movement, reduction
 from graphc.ops import elementwise as ew
+from graphc.ops.table import is_weak
 from graphc.types import DTypeLike
 
 _BINARY: dict[str, Callable[..., Expr]] = {
@@ -50,7 +51,7 @@ def _operator(function: Callable[..., Expr], swapped: bool) -> Callable[[Expr, A
 
 def power(base: ExprLike, exponent: ExprLike) -> Expr:
     """``base ** exponent``; squares, roots and reciprocals become their own operations."""
-    if isinstance(base, Expr) and isinstance(exponent, (int, float)) and base.dtype.is_float:
+    if isinstance(base, Expr) and base.dtype.is_float and is_weak(exponent):
         special = {2: ew.square, 1: ew.positive, 0.5: ew.sqrt, -1: ew.reciprocal}.get(exponent)
         if special is not None:
             return base if special is ew.positive else special(base)
@@ -82,7 +83,7 @@ def _astype(self: Expr, dtype: DTypeLike) -> Expr:
 
 
 _UFUNCS: dict[np.ufunc, Callable[..., Expr]] = {u: op for op in OPS.values() for u in op.ufuncs}
-_UFUNCS.update({np.matmul: contraction.matmul, np.power: power, np.float_power: power})
+_UFUNCS.update({np.matmul: contraction.matmul, np.power: power})
 
 
 def _array_ufunc(self: Expr, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:

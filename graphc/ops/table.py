@@ -112,7 +112,7 @@ OPS: dict[str, Op] = {}
 
 def promoted(op: Op, args: Sequence[ExprLike]) -> list[Expr]:
     """Operands in the element types that the op computes in. Python numbers are weak."""
-    lifted = [a if isinstance(a, Expr) or _is_weak(a) else as_expr(a) for a in args]
+    lifted = [a if isinstance(a, Expr) or is_weak(a) else as_expr(a) for a in args]
     if not any(isinstance(a, Expr) for a in lifted):
         lifted = [as_expr(a) for a in lifted]
     given = tuple(a.dtype if isinstance(a, Expr) else type(a) for a in lifted)
@@ -129,7 +129,8 @@ def promoted(op: Op, args: Sequence[ExprLike]) -> list[Expr]:
     return [_converted(op, a, dtype) for a, dtype in zip(lifted, dtypes, strict=True)]
 
 
-def _is_weak(value: ExprLike) -> bool:
+def is_weak(value: ExprLike) -> bool:
+    """Whether a value is a Python number, whose type gives way to that of its partner."""
     return isinstance(value, (bool, int, float)) and not isinstance(value, np.generic)
 
 
