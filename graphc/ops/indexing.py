@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -316,7 +317,7 @@ def _range(item: slice, size: Size) -> Range:
     ):
         positions = range(*item.indices(size))
         return positions.start if len(positions) else 0, len(positions), positions.step
-    step = 1 if item.step is None else int(item.step)
+    step = 1 if item.step is None else operator.index(item.step)
     if step == 0:
         raise ShapeError("a slice step cannot be zero")
     if step > 0:
@@ -325,7 +326,7 @@ def _range(item: slice, size: Size) -> Range:
     else:
         start = _end(item.start, size, size - 1)
         length = (start - _end(item.stop, size, -1) + (-step - 1)) // -step
-    return start, length, step
+    return (0, 0, step) if isinstance(length, int) and length < 0 else (start, length, step)
 
 
 def _end(value: Any, size: Size, default: Size) -> Size:
@@ -333,7 +334,8 @@ def _end(value: Any, size: Size, default: Size) -> Size:
         return default
     if isinstance(value, Dim):
         return value
-    return int(value) if value >= 0 else size + int(value)
+    position = operator.index(value)
+    return position if position >= 0 else size + position
 
 
 def _take_arrays(x: Expr, arrays: list[tuple[int, Expr]], first: bool) -> Expr:

@@ -259,15 +259,17 @@ def _reach(length: Size, step: int) -> Size:
 
 
 def _slice_guards(types: Sequence[TensorType], attrs: Attrs) -> list[Guard]:
+    """Where a step is 1 or -1 a slice may be empty; the gradient of others needs an element."""
     guards = []
     for (start, length, step), size in zip(attrs["ranges"], types[0].shape, strict=True):
-        if isinstance(size, int) and isinstance(length, int) and isinstance(start, int):
+        if same_size(length, 0) or all(isinstance(s, int) for s in (size, length, start)):
             continue
         last = start + (length - 1) * step
-        text = "a slice must lie inside its axis"
-        for inside in (start, last, size - 1 - start, size - 1 - last, length):
-            if not isinstance(inside, int) or inside < 0:
-                guards.append(Guard(inside, 0, text))
+        lowest, highest = (start, last) if step > 0 else (last, start)
+        least = 0 if _abs(step) == 1 else 1
+        for inside, minimum in ((lowest, 0), (size - 1 - highest, 0), (length, least)):
+            if not isinstance(inside, int) or inside < minimum:
+                guards.append(Guard(inside, minimum, "a slice must lie inside its axis"))
     return guards
 
 
@@ -376,7 +378,10 @@ def pad(
     node = as_expr(x)
     if mode != "constant":
         raise ShapeError(f"mode {mode!r} is not supported", hint='mode="constant"')
-    widths = np.broadcast_to(np.asarray(pad_width, dtype=int), (node.ndim, 2))
+    given = np.asarray(pad_width)
+    if given.dtype.kind not in "iu":
+        raise ShapeError(f"widths must be integers ({pad_width})")
+    widths = np.broadcast_to(given, (node.ndim, 2))
     if (widths < 0).any():
         raise ShapeError(f"widths cannot be negative ({pad_width})")
     return pad_spread(node, [(int(a), int(b), 0) for a, b in widths], constant_values)

@@ -144,6 +144,55 @@ def test_promotion_is_numpys():
         assert promote(a, 1.5) == from_numpy(np.result_type(a.numpy, 1.5))
 
 
+@pytest.mark.parametrize("number", [np.float64(2), np.float32(2), np.int64(2), np.float64(0.5)])
+def test_numpys_numbers_keep_their_type(number):
+    x, array = gr.vector("x", 1), np.ones(1, np.float32)
+    for f in (np.add, np.multiply, np.power):
+        assert f(x, number).dtype.numpy == f(array, number).dtype
+
+
+def test_numpys_numbers_keep_their_digits():
+    y = gr.scalar("y", dtype="float64")
+    for f in (gr.compile(y, y * np.sqrt(2.0), backend=b) for b in ("llvm", "interpret")):
+        assert f(1.0) == np.sqrt(2.0)
+
+
+@pytest.mark.parametrize("value", [2**63, np.uint64(2**63), [2**63]])
+def test_constants_that_no_integer_type_holds(value):
+    with pytest.raises(gr.errors.DTypeError, match="out of range for int64"):
+        gr.constant(value)
+    assert str(gr.constant(np.uint64(2**63 - 1)).dtype) == "int64"
+
+
+EMPTY = {
+    "[:0]": (np.s_[:0], 0), "[5:2]": (np.s_[5:2], 1), "[-1:-3]": (np.s_[-1:-3], 2),
+    "[1:]": (np.s_[1:], 1), "[:-1]": (np.s_[:-1], 1), "[::-1]": (np.s_[::-1], 0),
+    "[:0:2]": (np.s_[:0:2], 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", EMPTY)
+@pytest.mark.parametrize("backend", ["llvm", "interpret"])
+def test_slices_of_symbolic_sizes_may_be_empty(case, backend):
+    key, size = EMPTY[case]
+    x, array = gr.vector("x", "n"), np.ones(size, np.float32)
+    gradient = gr.grad(gr.sum(x[key]), x)
+    part, slope = gr.compile(x, [x[key], gradient], backend=backend)(array)
+    np.testing.assert_array_equal(part, array[key])
+    np.testing.assert_array_equal(slope, np.zeros_like(array))
+
+
+def test_ends_of_slices_are_integers():
+    for x in (gr.vector("x", "n"), gr.vector("x", 3)):
+        with pytest.raises(TypeError):
+            x[0.5:2]
+
+
+def test_widths_are_integers():
+    with pytest.raises(gr.errors.ShapeError, match=r"pad: widths must be integers \(1.5\)"):
+        gr.pad(gr.vector("x", 3), 1.5)
+
+
 def test_one_hot_is_zero_for_other_labels():
     y = gr.tensor("y", (4,), "uint8")
     labels = np.array([0, 2, 255, 9], "uint8")
