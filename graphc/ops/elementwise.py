@@ -70,7 +70,8 @@ def cast(x: ExprLike, dtype: DTypeLike) -> Expr:
 def _where_type(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
     if not types[0].dtype.is_bool:
         raise DTypeError(
-            f"the condition is {types[0].dtype}, not bool", hint="compare it: x != 0"
+            f"the condition is {types[0].dtype}, not bool",
+            hint="compare it: gr.not_equal(x, 0)",
         )
     return elementwise_type(types[1].dtype, tuple(types))
 

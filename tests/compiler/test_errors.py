@@ -110,7 +110,7 @@ BUILD: dict[str, tuple[type[Exception], Callable[[], Any], str]] = {
           then       f32[n, 3]  LINE  x
           otherwise  f32[]      LINE  constant
           at     LINE
-          hint: compare it: x != 0
+          hint: compare it: gr.not_equal(x, 0)
         """,
     ),
     "not a number": (
