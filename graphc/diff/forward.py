@@ -24,14 +24,19 @@ from graphc.expr import (
     uncollected,
 )
 from graphc.ops.leaves import tensor
-from graphc.ops.table import Pushforward
+
+#: Of one operand; they put its elements in other places.
+_KEEPS_MASKS = frozenset("reshape transpose copy slice broadcast_to".split())
 
 
 def push(node: Expr, tangents: Sequence[Expr | None]) -> Expr | None:
     """Tangent of a node, given those of its operands; None where it is structurally zero."""
     op = node.op
     if op.jvp is not None:
-        return _push_by_rule(op.jvp, node, tangents)
+        jvp, first = op.jvp, tangents[0]
+        if op.name not in _KEEPS_MASKS or first is None:
+            return jvp(tangents, node, *node.args)
+        return under_mask(lambda part: [jvp([part], node, *node.args)], first)[0]
     if op.vjp is not None:
         return _push_by_pullback(node, tangents)
     if op.partials is None:
@@ -41,22 +46,6 @@ def push(node: Expr, tangents: Sequence[Expr | None]) -> Expr | None:
     pairs = zip(tangents, op.partials(node, *node.args), strict=True)
     terms = [scale(t, p) for t, p in pairs if t is not None and p is not None]
     return total(terms) if terms else None
-
-
-def _push_by_rule(
-    rule: Pushforward, node: Expr, tangents: Sequence[Expr | None]
-) -> Expr | None:
-    if len(tangents) == 1 and tangents[0] is not None:
-
-        def move(part: Expr) -> Expr:
-            moved = rule([part], node, *node.args)
-            assert moved is not None
-            return moved
-
-        kept = under_mask(node, move, tangents[0])
-        if kept is not None:
-            return kept
-    return rule(tangents, node, *node.args)
 
 
 def _push_by_pullback(node: Expr, tangents: Sequence[Expr | None]) -> Expr | None:

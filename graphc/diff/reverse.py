@@ -73,20 +73,15 @@ def pull(node: Expr, ct: Expr) -> Sequence[Expr | None]:
     op = node.op
     if op.vjp is not None:
         vjp = op.vjp
-        moved = under_mask(node, lambda part: _one(vjp(part, node, *node.args)), ct)
-        return vjp(ct, node, *node.args) if moved is None else [moved]
+        if op.name not in _KEEPS_MASKS:
+            return vjp(ct, node, *node.args)
+        return under_mask(lambda part: vjp(part, node, *node.args), ct)
     if op.partials is None:
         raise UnsupportedOpError(
             f"{op.name} has no derivative", where=describe([("node", node)])
         )
     partials = op.partials(node, *node.args)
     return [None if p is None else scale(ct, p) for p in partials]
-
-
-def _one(pieces: Sequence[Expr | None]) -> Expr:
-    (piece,) = pieces
-    assert piece is not None
-    return piece
 
 
 def _unbroadcast(ct: Expr, x: Expr) -> Expr:
@@ -179,17 +174,28 @@ def _added(terms: Sequence[Expr]) -> Expr:
     return found
 
 
-def under_mask(node: Expr, move: Callable[[Expr], Expr], moving: Expr) -> Expr | None:
-    """``move`` of a masked derivative, with the mask outermost; None if that is not so.
+#: Their pullbacks put elements in other places, or fill places with zeros.
+_KEEPS_MASKS = frozenset("reshape transpose copy slice concatenate sum".split())
 
-    For operations that put each element in one other place.
+
+def under_mask(
+    move: Callable[[Expr], Sequence[Expr | None]], moving: Expr
+) -> Sequence[Expr | None]:
+    """``move(moving)``; of a mask, with the mask outermost again.
+
+    ``move`` puts elements in other places, and False or zero where there are none.
     """
     mask = mask_of(moving)
-    if mask is None or node.op.name not in ("reshape", "transpose", "copy"):
-        return None
+    if mask is None:
+        return move(moving)
     condition, value, keep = mask
-    places = move(broadcast_to(condition, moving.shape))
-    return masked(places, move(broadcast_to(value, moving.shape)), keep)
+    kept = condition if keep else logical_not(condition)
+    places = move(broadcast_to(kept, moving.shape))
+    values = move(broadcast_to(value, moving.shape))
+    return [
+        None if v is None or c is None else masked(c, v, True)
+        for c, v in zip(places, values, strict=True)
+    ]
 
 
 @overload

@@ -11,13 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from graphc.diff.work import TYPICAL_SIZE as TYPICAL_SIZE
+from graphc.diff.work import node_flops
 from graphc.expr import Expr
 from graphc.inspect.subject import Inspectable, derivative_orders, subject_of
-from graphc.ops.contraction import axis_sizes
-from graphc.types import Size, evaluate_size, product, size_symbols
-
-#: What a symbolic size counts in a ratio, unless its value is given.
-TYPICAL_SIZE = 64
+from graphc.types import Size, evaluate_size, size_symbols
 
 
 @dataclass(frozen=True)
@@ -39,15 +37,7 @@ def node_cost(node: Expr) -> Cost:
     """What one node costs by itself."""
     if node.op.family == "leaf":
         return Cost()
-    return Cost(_flops(node), _nbytes(node))
-
-
-def _flops(node: Expr) -> Size:
-    if node.op.name == "contract":
-        sizes = axis_sizes(node.attrs["subscripts"], node.args[0].type, node.args[1].type)
-        return node.op.cost * product(sizes.values())
-    counted = node.args[0] if node.op.family == "reduction" else node
-    return node.op.cost * counted.size
+    return Cost(node_flops(node), _nbytes(node))
 
 
 def _nbytes(node: Expr) -> Size:

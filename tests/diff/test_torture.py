@@ -230,6 +230,19 @@ def _two_conditions(root, x):
     return gr.where(x > 0, root, 0.0) + gr.where(x > 1, 2 * root, 0.0)
 
 
+def _table(x):
+    """Two rows of logarithms: of x, and of 1 + x."""
+    return gr.log(gr.stack([gr.stack([x, 2 * x]), gr.stack([1 + x, 1 + x])]))
+
+
+def _line(x):
+    return gr.log(gr.stack([x, x]))
+
+
+def _four(x):
+    return gr.stack([x, x, x, x])
+
+
 BRANCHES = {
     "log": (lambda x: gr.where(x > 0, gr.log(x), 0.0), [(0.0, 0), (-HUGE, 0), (TINY, HUGE)]),
     "sqrt": (lambda x: gr.where(x > 0, gr.sqrt(x), -x), [(0.0, -1), (-4.0, -1), (4.0, 0.25)]),
@@ -269,6 +282,22 @@ BRANCHES = {
     "turned before": (
         lambda x: gr.sum(gr.sqrt(gr.where(gr.stack([x, x])[None] > 0, x, 0.0).T)),
         [(0.0, 0), (4.0, 0.5)],
+    ),
+    "rows": (
+        lambda x: gr.sum(gr.where(gr.stack([x, 1 + x]) > 0, gr.sum(_table(x), axis=1), 0.0)),
+        [(0.0, 2), (-1.0, 0), (1.0, 3)],
+    ),
+    "joined and cut": (
+        lambda x: gr.sum(
+            gr.where(gr.stack([x, x]) > 0, gr.concatenate([_line(x), x[None]])[::-1][:2], 0)
+        ),
+        [(0.0, 0), (-1.0, 0), (4.0, 1.25)],
+    ),
+    "joined and cut before": (
+        lambda x: gr.sum(
+            gr.sqrt(gr.broadcast_to(gr.where(_four(x) > 0, _four(x), 0)[::2], (3, 2)))
+        ),
+        [(0.0, 0), (-1.0, 0), (4.0, 1.5)],
     ),
     "acos of one": (lambda x: gr.where(x < 1, gr.acos(x), 0.0), [(1.0, 0), (0.0, -1)]),
 }
