@@ -117,7 +117,7 @@ def test_an_axis_without_elements():
     assert gr.compile(x, y)(np.empty((0, 3))).shape == (0,)
 
 
-# Derivatives inside and outside -----------------------------------------------------------------
+# Derivatives inside and outside ---------------------------------------------------------------
 
 
 def _network():
@@ -155,7 +155,7 @@ def test_derivatives_of_a_mapped_function():
     np.testing.assert_allclose(*slopes, rtol=1e-12)
 
 
-# Errors -----------------------------------------------------------------------------------------
+# Errors ---------------------------------------------------------------------------------------
 
 
 def test_errors_of_axes():
