@@ -269,7 +269,8 @@ def _tile_rows(module: Module, t: Tiling, panels: str, tile_rows: int) -> str:
         f.do(
             f"call void @{panels}(ptr %args, ptr @{table}, ptr {tile}, i64 {tile_rs}, "
             f"i64 {tile_cs}, ptr %b, ptr {c}, i64 {m}, i64 %n, i64 %k, i64 %accumulate, "
-            f"i64 %panel, ptr %scratch, ptr {next}, i64 {next_step}, i64 {next_rs}, i64 {next_count})"
+            f"i64 %panel, ptr %scratch, ptr {next}, i64 {next_step}, i64 {next_rs}, "
+            f"i64 {next_count})"
         )
     f.do("ret void")
     f.finish()
@@ -317,6 +318,10 @@ def _panels(module: Module, t: Tiling, unpack: str) -> str:
     tile_rs = str(t.tile_row_bytes)
     scattered = f.compare("ne", c_cs, str(t.itemsize))
     width = f.fresh("width")
+    with f.loop("0", "%m") as i:
+        row = f.at("%c", (i.index, c_rs))
+        for at in range(0, 192, 64):
+            f.prefetch(f.offset(row, str(at)))
     with f.loop("0", "%n", "%" + width, [("ptr", "%next"), ("i64", "%next_count")]) as p:
         next, lines = p.values
         p.next = [f.offset(next, "%next_step"), f.sub(lines, "1")]

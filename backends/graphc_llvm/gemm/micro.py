@@ -98,24 +98,31 @@ def kernel(module: Module, t: Tiling, rows: int, vectors: int) -> str:
     last = f.sub("%m", "1")
     clamped = rows == t.low
     index = [f.min(str(i), last) if clamped else str(i) for i in range(rows)]
-    c = [f.at("%c", (i, "%c_rs")) for i in index]
-    for row in c:
-        for line in range(0, vectors * t.target.vector_bytes, 64):
-            f.prefetch(f.offset(row, str(line)))
-    for i in index:
-        f.prefetch(f.at("%next", (i, "%next_rs")), 2)
     a = _Gathered(f, index) if clamped else _Affine(f, rows)
     zeros = [(t.vector, "zeroinitializer")] * (rows * vectors)
-    state = [*zeros, ("ptr", "%b"), *(("ptr", p) for p in a.start)]
     ahead = f.mul("%b_rs", str(_AHEAD))
-    with f.loop("0", "%k", "1", state) as k:
-        *tile, b = k.values[: len(zeros) + 1]
-        later = f.offset(b, ahead)
-        for line in _lines(t, vectors, clamped):
-            f.prefetch(f.offset(later, str(line)))
-        places = k.values[len(zeros) + 1 :]
-        _multiply_step(f, t, a.at(places), b, masks, tile)
-        k.next = [*tile, f.offset(b, "%b_rs"), *(f.offset(p, "%a_cs") for p in places)]
+    first = f.min("%k", str(rows))
+    state = [*zeros, ("ptr", "%b"), *(("ptr", p) for p in a.start)]
+    asked = [("ptr", "%c"), ("ptr", "%next")]
+    # One row in each step: more at once would keep the loads of B waiting.
+    for begin, end in (("0", first), (first, "%k")):
+        with f.loop(begin, end, "1", state + asked) as k:
+            *tile, b = k.values[: len(zeros) + 1]
+            later = f.offset(b, ahead)
+            for line in _lines(t, vectors, clamped):
+                f.prefetch(f.offset(later, str(line)))
+            places = k.values[len(zeros) + 1 : len(state)]
+            _multiply_step(f, t, a.at(places), b, masks, tile)
+            rest = [f.offset(p, "%a_cs") for p in places]
+            k.next = [*tile, f.offset(b, "%b_rs"), *rest]
+            if asked:
+                k.next += _ask(f, t, vectors, k.values[len(state) :])
+        state = [(type, v) for (type, _), v in zip(state, k.values, strict=False)]
+        if asked:
+            with f.loop(first, str(rows), "1", list(zip(("ptr", "ptr"), k.values[-2:]))) as i:
+                i.next = _ask(f, t, vectors, i.values)
+            asked = []
+    c = [f.at("%c", (i, "%c_rs")) for i in index]
     placed = [
         (_vector_at(f, t, row, j), mask, acc)
         for (row, (j, mask)), acc in zip(
@@ -126,6 +133,16 @@ def kernel(module: Module, t: Tiling, rows: int, vectors: int) -> str:
     f.do("ret void")
     f.finish()
     return f.name
+
+
+def _ask(f: Code, t: Tiling, vectors: int, rows: Sequence[Value]) -> list[Value]:
+    """Ask for what follows a row of C and for a line of a later A; the rows after them."""
+    c, a = rows
+    width = vectors * t.target.vector_bytes
+    for line in range(width + 63, 2 * width, 64):
+        f.prefetch(f.offset(c, str(line)))
+    f.prefetch(a, 2)
+    return [f.offset(c, "%c_rs"), f.offset(a, "%next_rs")]
 
 
 def _lines(t: Tiling, vectors: int, across: bool) -> list[int]:
