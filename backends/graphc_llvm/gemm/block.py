@@ -241,7 +241,8 @@ def _tile_rows(module: Module, t: Tiling, panels: str, tile_rows: int) -> str:
     packed_rs = f.select(by_rows, str(t.a_row_bytes), item)
     packed_cs = f.select(by_rows, item, str(t.a_pitch(tile_rows)))
     tile_rs, tile_cs = f.select(packed, packed_rs, a_rs), f.select(packed, packed_cs, a_cs)
-    most = str(t.a_rows // tile_rows * tile_rows)
+    # A cache line of A with contiguous columns may serve several tiles.
+    most = f.select(by_rows, str(tile_rows), str(t.a_rows // tile_rows * tile_rows))
     ahead = f.select(packed, most, str(tile_rows))
     next_rs = f.select(by_rows, a_rs, a_cs)
     in_lines = f.ceil_div(f.mul("%k", item), "64")
