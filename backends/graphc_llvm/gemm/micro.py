@@ -119,14 +119,15 @@ def kernel(module: Module, t: Tiling, rows: int, vectors: int) -> str:
                 k.next += _ask(f, t, vectors, k.values[len(state) :])
         state = [(type, v) for (type, _), v in zip(state, k.values, strict=False)]
         if asked:
-            with f.loop(first, str(rows), "1", list(zip(("ptr", "ptr"), k.values[-2:]))) as i:
+            c, next = k.values[len(state) :]
+            with f.loop(first, str(rows), "1", [("ptr", c), ("ptr", next)]) as i:
                 i.next = _ask(f, t, vectors, i.values)
             asked = []
-    c = [f.at("%c", (i, "%c_rs")) for i in index]
+    to = [f.at("%c", (i, "%c_rs")) for i in index]
     placed = [
         (_vector_at(f, t, row, j), mask, acc)
         for (row, (j, mask)), acc in zip(
-            product(c, enumerate(masks)), k.values[: rows * vectors], strict=True
+            product(to, enumerate(masks)), k.values[: rows * vectors], strict=True
         )
     ]
     _update(f, t, placed, clamped)
