@@ -162,6 +162,10 @@ def _cut(module: Module, t: Tiling, gemm: str, gemv: str, outer: str) -> str:
     unit = f.mul(f.mul(m_block, n_block), f.max(k, "1"))
     with f.when(f.compare("slt", unit, str(_SMALL))):
         s["group"] = f.ceil_div(str(_SMALL), unit)
+    # Two units at a time pack half as often; eight blocks are enough for as many threads.
+    pairs = f.both(f.compare("eq", s["batch"], "1"), f.compare("sge", s["units"], "15"))
+    pairs = f.both(pairs, f.compare("sgt", s["m_blocks"], "1"))
+    s["group"] = f.max(s["group"], f.select(pairs, "2", "1"))
     _choose_packing(f, t, s)
     f.do("ret void")
     f.finish()
