@@ -42,7 +42,9 @@ def lowering(
         Error bounds for float32 and float64 to document.
     outline
         Element types for which the formula is put in an internal function, one per module
-        and type, that is called: long formulas would otherwise be repeated at every use.
+        and type, that is called: long formulas would otherwise be repeated at every use. For
+        single numbers every inexact formula is: they occur once, and code costs more time to
+        make than it saves.
     widen
         Whether float32 is computed in float64 and rounded once.
     """
@@ -64,7 +66,8 @@ def lowering(
             if dtype not in dtypes:
                 raise UnsupportedOpError(f"{name} is not defined for {dtype}")
             args = [V(f, lane, value) for lane, value in zip(lanes, values, strict=True)]
-            result = outlined(name, body, args) if dtype in outline else body(*args)
+            called = dtype in outline or (ulp is not None and args[0].lane.width == 1)
+            result = outlined(name, body, args) if called else body(*args)
             if result.lane != out:
                 raise UnsupportedOpError(
                     f"{name} of {', '.join(a.dtype for a in lanes)} gives {result.lane.dtype}, "
