@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from graphc.errors import DTypeError, GraphError, ShapeError
 from graphc.expr import Expr, describe, topological
@@ -11,29 +12,34 @@ from graphc.loops.ir import Guard
 from graphc.ops.leaves import Parameter
 from graphc.types import size_symbols
 
+if TYPE_CHECKING:
+    from graphc.rewrite.engine import Settled
+
 
 @dataclass(frozen=True, eq=False)
 class Graph:
     """What a stage receives and returns.
 
     ``updates`` pairs a parameter with its next value; all next values are computed from
-    the parameters as they were.
+    the parameters as they were. ``settled`` tells the next stage which rules have nothing left
+    to do.
     """
 
     inputs: tuple[Expr, ...]
     outputs: tuple[Expr, ...]
     updates: tuple[tuple[Parameter, Expr], ...] = ()
+    settled: Settled | None = None
 
     @property
     def roots(self) -> tuple[Expr, ...]:
         """Outputs, then the next values of the updates."""
         return (*self.outputs, *(value for _, value in self.updates))
 
-    def with_roots(self, roots: Sequence[Expr]) -> Graph:
+    def with_roots(self, roots: Sequence[Expr], settled: Settled | None = None) -> Graph:
         """The same graph with its outputs and next values replaced, in order of `roots`."""
         n = len(self.outputs)
         updates = zip((p for p, _ in self.updates), roots[n:], strict=True)
-        return Graph(self.inputs, tuple(roots[:n]), tuple(updates))
+        return Graph(self.inputs, tuple(roots[:n]), tuple(updates), settled)
 
     def nodes(self) -> list[Expr]:
         """All nodes the roots depend on, operands first."""

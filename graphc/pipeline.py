@@ -13,9 +13,8 @@ from typing import Literal
 
 from graphc.errors import VerificationError
 from graphc.graph import Graph
-from graphc.rewrite import rewrite
 from graphc.rewrite.cse import merge
-from graphc.rewrite.engine import Stage, allowed
+from graphc.rewrite.engine import Rewriting, Stage, allowed
 from graphc.rewrite.multiply_add import fuse_multiply_add
 
 Math = Literal["strict", "default", "fast"]
@@ -74,8 +73,9 @@ def _rules(*groups: Stage) -> Callable[[Graph, Options], tuple[Graph, dict[str, 
 
     def run(graph: Graph, options: Options) -> tuple[Graph, dict[str, int]]:
         wanted = [g for g in groups if g not in options.skip or g == "expand"]
-        roots, fired = rewrite(graph.roots, allowed(wanted, options.math == "strict"))
-        return graph.with_roots(roots), fired
+        run = Rewriting(allowed(wanted, options.math == "strict"), graph.settled)
+        roots = run.run(graph.roots)
+        return graph.with_roots(roots, run.settled()), dict(run.fired)
 
     return run
 

@@ -116,8 +116,15 @@ def rule(
 class RuleSet(tuple[Rule, ...]):
     """Some rules, and for each combination of operations those of them to try."""
 
+    __hash__ = object.__hash__  # sets are told apart by identity
+    __eq__ = object.__eq__
+
     def __init__(self, rules: Iterable[Rule]) -> None:
         self._plans: dict[tuple[str, ...], tuple[Rule, ...]] = {}
+
+    def without(self, others: RuleSet) -> RuleSet:
+        """The rules that are not among others."""
+        return _without(self, others)
 
     def plan(self, op: str, operands: tuple[str, ...]) -> tuple[Rule, ...]:
         """The rules to try on an operation and its operands' operations."""
@@ -139,6 +146,19 @@ def _allowed(stages: frozenset[Stage], strict: bool) -> RuleSet:
     return RuleSet(r for r in RULES.values() if r.stage in stages and r.klass in classes)
 
 
+@cache
+def _without(rules: RuleSet, others: RuleSet) -> RuleSet:
+    return RuleSet(r for r in rules if r not in set(others))
+
+
+@dataclass(frozen=True, eq=False)
+class Settled:
+    """Nodes on which some rules have nothing left to do."""
+
+    rules: RuleSet
+    nodes: frozenset[Expr]
+
+
 class Rewriting:
     """One run of some rules over a graph.
 
@@ -152,8 +172,11 @@ class Rewriting:
     #: A node is rewritten this often at most, counted along the chain of its forms.
     LIMIT = 200
 
-    def __init__(self, rules: Iterable[Rule]) -> None:
+    def __init__(self, rules: Iterable[Rule], settled: Settled | None = None) -> None:
+        """``settled``: what an earlier run with some of the rules has left."""
         self.rules = rules if isinstance(rules, RuleSet) else RuleSet(rules)
+        self._settled = settled.nodes if settled else frozenset()
+        self._new = self.rules.without(settled.rules) if settled else self.rules
         self.fired: Counter[str] = Counter()
         self._interner = Interner()
         self._final: dict[Expr, Expr] = {}
@@ -164,6 +187,10 @@ class Rewriting:
         for root in roots:
             self._settle(root)
         return [self._final[r] for r in roots]
+
+    def settled(self) -> Settled:
+        """For a later run: what this one has left."""
+        return Settled(self.rules, frozenset(self._final.values()))
 
     def _settle(self, root: Expr) -> None:
         """Find the final form of a node and of all it depends on."""
@@ -212,8 +239,9 @@ class Rewriting:
 
     def _first(self, node: Expr) -> tuple[Rule, Sequence[Expr]] | None:
         """The first rule that holds, and the order of operands it holds for."""
+        rules = self._new if node in self._settled else self.rules
         for args in _orders(node):
-            for rule in self.rules.plan(node.op.name, tuple(a.op.name for a in args)):
+            for rule in rules.plan(node.op.name, tuple(a.op.name for a in args)):
                 if rule.apply(node, *args) is not None:
                     return rule, args
         return None
