@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from graphc.errors import DTypeError, GraphError, ShapeError
@@ -41,13 +42,17 @@ class Graph:
         updates = zip((p for p, _ in self.updates), roots[n:], strict=True)
         return Graph(self.inputs, tuple(roots[:n]), tuple(updates), settled)
 
-    def nodes(self) -> list[Expr]:
+    def nodes(self) -> tuple[Expr, ...]:
         """All nodes the roots depend on, operands first."""
-        return topological(self.roots)
+        return self._nodes
+
+    @cached_property
+    def _nodes(self) -> tuple[Expr, ...]:
+        return tuple(topological(self.roots))
 
     def parameters(self) -> tuple[Parameter, ...]:
         """Parameters that are read or updated, in order of appearance."""
-        read = [n for n in self.nodes() if isinstance(n, Parameter)]
+        read = [n for n in self._nodes if isinstance(n, Parameter)]
         return tuple(dict.fromkeys([*read, *(p for p, _ in self.updates)]))
 
 
