@@ -42,7 +42,9 @@ class CompiledFunction:
     in the form of ``outputs``. ``out=`` takes arrays to write the results into.
 
     It may be called from many threads at once; calls of a function with updates run one
-    after the other. Long calls release the GIL and can be interrupted.
+    after the other. Another function that reads or updates the same parameters does not wait
+    for it: call those from one thread, or under a lock. Long calls release the GIL and can
+    be interrupted.
 
     Attributes
     ----------

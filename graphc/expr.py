@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -135,16 +136,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 def scoped(function: F) -> F:
     """Give every use of a function a scope of its name."""
 
+    @wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         with scope(function.__name__):
             return function(*args, **kwargs)
 
-    wrapped.__name__ = function.__name__
-    wrapped.__qualname__ = function.__qualname__
-    wrapped.__doc__ = function.__doc__
-    wrapped.__module__ = function.__module__
-    wrapped.__wrapped__ = function  # type: ignore[attr-defined]
-    wrapped.__annotations__ = function.__annotations__
     return cast(F, wrapped)
 
 
@@ -421,7 +417,10 @@ def apply(op: Op, args: Sequence[Expr], attrs: Mapping[str, Any] | None = None) 
 
 def rebuild(node: Expr, args: Sequence[Expr]) -> Expr:
     """The node on other operands, with its line, scope and name kept."""
-    if all(a is b for a, b in zip(node.args, args, strict=True)):
+    for old, new in zip(node.args, args, strict=True):
+        if old is not new:
+            break
+    else:
         return node
     outer = _building.scope, _building.source, _building.origin
     _building.scope, _building.source, _building.origin = node.scope, node.source, node.origin

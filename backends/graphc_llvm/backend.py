@@ -75,7 +75,9 @@ class _Native:
         )
         self.callable = self._entry.callable
 
-    def run(self, inputs: Sequence[Array], outputs: Sequence[Array], sizes: Sequence[int]) -> None:
+    def run(
+        self, inputs: Sequence[Array], outputs: Sequence[Array], sizes: Sequence[int]
+    ) -> None:
         self._entry.run(inputs, outputs, sizes)
 
     def text(self, kind: str) -> str | bytes:

@@ -104,12 +104,10 @@ class _Fuser:
             return
         if name in OWN_KERNEL:
             self.place_alone(node)
-        elif name in REDUCTIONS:
-            self.place_fused(node)
-        else:
-            if name == "gather":
-                self.keep(node.args[0])
-            self.place_fused(node)
+            return
+        if name == "gather":
+            self.keep(node.args[0])
+        self.place_fused(node)
 
     def place_alone(self, node: Expr) -> None:
         group = self.new_group([])
@@ -266,13 +264,14 @@ class _Fuser:
 
     def needs_finished(self, group: Group, x: Expr) -> bool:
         """Whether an operand needs a result that the group has only at its end."""
+        found = self.aligned(x)
         pending = [x]
         while pending:
             y = pending.pop()
             if self.find(y) == group.number:
                 if y in group.reduced and not group.is_row(y):
                     return True
-                if self.aligned(x) is None or self.aligned(x)[0] is not y:  # type: ignore[index]
+                if found is None or found[0] is not y:
                     return True
             elif self.find(y) is None:
                 pending.extend(y.args)

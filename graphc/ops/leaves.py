@@ -155,7 +155,9 @@ class Parameter(Expr):
             cast = array.astype(self._array.dtype)
         kept = np.isfinite(cast) == np.isfinite(array) if self.dtype.is_float else cast == array
         if not kept.all():
-            raise GraphError(f"a number given for {self.name!r} is out of range for {self.dtype}")
+            raise GraphError(
+                f"a number given for {self.name!r} is out of range for {self.dtype}"
+            )
         self._array[...] = cast
 
     def __setattr__(self, key: str, value: Any) -> None:

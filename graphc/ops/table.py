@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, wraps
 from inspect import signature
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeGuard, TypeVar, cast
 
 import numpy as np
 
@@ -129,7 +129,7 @@ def promoted(op: Op, args: Sequence[ExprLike]) -> list[Expr]:
     return [_converted(op, a, dtype) for a, dtype in zip(lifted, dtypes, strict=True)]
 
 
-def is_weak(value: ExprLike) -> bool:
+def is_weak(value: ExprLike) -> TypeGuard[bool | int | float]:
     """Whether a value is a Python number, whose type gives way to that of its partner."""
     return isinstance(value, (bool, int, float)) and not isinstance(value, np.generic)
 

@@ -187,9 +187,7 @@ def _choose_packing(f: Code, t: Tiling, s: Slots) -> None:
     s["pack_a"] = f.op(f"zext i1 {needed} to i64")
 
 
-def _choose_unit(
-    f: Code, t: Tiling, s: Slots, gemm: str, gemv: str, outer: str
-) -> Value:
+def _choose_unit(f: Code, t: Tiling, s: Slots, gemm: str, gemv: str, outer: str) -> Value:
     """Set the unit's function; whether it is the one for products with a vector."""
     item = str(t.itemsize)
     along_n, along_k = f.compare("eq", s["b_cs"], item), f.compare("eq", s["b_rs"], item)

@@ -100,9 +100,7 @@ def _beats(code: Code, r: Reduction, lane: Lane, new: Value, old: Value) -> Valu
 _BOOLEAN = {"sum": "or", "any": "or", "max": "or", "prod": "and", "all": "and", "min": "and"}
 
 
-def _combine_values(
-    code: Code, r: Reduction, lane: Lane, old: Value, new: Value
-) -> Value:
+def _combine_values(code: Code, r: Reduction, lane: Lane, old: Value, new: Value) -> Value:
     t = lane.llvm
     if lane.dtype == "bool":
         return code.op(f"{_BOOLEAN[r.kind]} {t} {old}, {new}")
@@ -111,9 +109,7 @@ def _combine_values(
     if r.kind in ("sum", "prod"):
         opcode = "add" if r.kind == "sum" else "mul"
         return code.op(
-            f"f{opcode} {t} {old}, {new}"
-            if lane.is_float
-            else f"{opcode} {t} {old}, {new}"
+            f"f{opcode} {t} {old}, {new}" if lane.is_float else f"{opcode} {t} {old}, {new}"
         )
     if not lane.is_float:
         sign = "s" if lane.is_signed else "u"

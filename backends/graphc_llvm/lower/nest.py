@@ -212,9 +212,7 @@ class Nest:
             positions = self.value(s.position).spread(code, span)
         values = self.value(s.value).spread(code, span)
         state = self.states[s.accumulator]
-        self.states[s.accumulator] = state.accumulated(
-            code, values, positions, span
-        )
+        self.states[s.accumulator] = state.accumulated(code, values, positions, span)
 
     # Loops -----------------------------------------------------------------------------------
 
@@ -394,9 +392,7 @@ class Nest:
             scalar = total.over_lanes(self.code)
             if name not in declared:
                 ((value, position),) = scalar.parts
-                scalar = outer[name].accumulated(
-                    self.code, (value,), (position,), WHOLE
-                )
+                scalar = outer[name].accumulated(self.code, (value,), (position,), WHOLE)
             outer[name] = scalar
         totals.clear()
 

@@ -160,9 +160,7 @@ def _write_entry(
     code.finish()
 
 
-def _frame(
-    code: Code, name: str, layout: Layout, where: dict[str, Home], flush: bool
-) -> Frame:
+def _frame(code: Code, name: str, layout: Layout, where: dict[str, Home], flush: bool) -> Frame:
     status = code.alloca("i32, align 4")
     with code.writing(code.scopes[0].before):
         code.store("i32", 0, status, 4)
