@@ -15,7 +15,8 @@ demo: $(VENV)/demo.stamp  ## train on handwritten digits; pictures, formulas and
 	$(BIN)/python examples/digits.py
 
 test: $(DEV)  ## run the tests
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -q -n $(JOBS) tests/backend
+	$(BIN)/python -m pytest -q -n $(JOBS) --ignore=tests/backend
 
 check: lint types test wheel  ## everything: lint, types, tests with docs and examples, wheel
 
