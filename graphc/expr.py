@@ -503,6 +503,16 @@ def as_expr(value: ExprLike) -> Expr:
     return constant(value)
 
 
+def refuse_bool(what: str, value: Any) -> None:
+    """Refuse Python's True and False where they come of comparing nodes with == or !=."""
+    if isinstance(value, bool):
+        raise DTypeError(
+            f"{what}: the operand is the Python bool {value}, not an expression",
+            where=[f"at  {line}" for line in [user_line()] if line],
+            hint="== and != compare identity here; write gr.equal or gr.not_equal",
+        )
+
+
 def check_number(value: Any) -> None:
     """Refuse a NaN that slips into an expression: it would silently spread to every result."""
     if isinstance(value, int):
@@ -585,6 +595,7 @@ __all__ = [
     "default_dtype",
     "describe",
     "rebuild",
+    "refuse_bool",
     "replace",
     "scalar_like",
     "scope",

@@ -15,7 +15,16 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import DTypeError
-from graphc.expr import Attrs, Expr, ExprLike, apply, as_expr, constant_value, scalar_like
+from graphc.expr import (
+    Attrs,
+    Expr,
+    ExprLike,
+    apply,
+    as_expr,
+    constant_value,
+    refuse_bool,
+    scalar_like,
+)
 from graphc.ops.table import Op, Partial, elementwise, elementwise_type, promoted
 from graphc.types import DType, DTypeLike, TensorType, as_dtype, bool_, promote
 
@@ -138,6 +147,7 @@ def where(condition: ExprLike, then: ExprLike, otherwise: ExprLike) -> Expr:
     The condition is bool; the other two are promoted and all are broadcast, as in NumPy. The
     gradient of the branch that is not taken is zero, whatever its local derivative.
     """
+    refuse_bool("where", condition)
     return apply(WHERE, (as_expr(condition), *promoted(add, (then, otherwise))))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import DTypeError, ShapeError
-from graphc.expr import Attrs, Expr, ExprLike, apply, as_expr, scalar_like
+from graphc.expr import Attrs, Expr, ExprLike, apply, as_expr, refuse_bool, scalar_like
 from graphc.loops.ir import Guard
 from graphc.ops import elementwise as ew
 from graphc.ops.movement import broadcast_to, reshape
@@ -460,6 +460,7 @@ def _reduce(op: Op, x: ExprLike, axis: Axis, keepdims: bool) -> Expr:
 
 def _widened(x: ExprLike) -> Expr:
     """Operand of a sum or product: bools and integers accumulate in int64, as in NumPy."""
+    refuse_bool("a sum or product", x)
     node = as_expr(x)
     return node if node.dtype.is_float else ew.cast(node, int64)
 
@@ -528,6 +529,7 @@ def argmin(x: ExprLike, axis: int | None = None, keepdims: bool = False) -> Expr
 
 def as_float(x: ExprLike) -> Expr:
     """The operand, or its conversion to float64 if it is an integer or bool (NumPy's rule)."""
+    refuse_bool("a mean or other statistic", x)
     node = as_expr(x)
     return node if node.dtype.is_float else ew.cast(node, float64)
 

@@ -653,3 +653,18 @@ def test_builtin_kin() -> None:
     ]:  # fmt: skip
         assert issubclass(kind, gr.GraphcError)
         assert issubclass(kind, builtin)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda x: gr.where(x == 0, 1.0, x),
+        lambda x: gr.mean(x != 0),
+        lambda x: gr.sum(x == 0),
+    ],
+)
+def test_comparing_nodes_by_identity_is_not_taken_for_a_condition(
+    build: Callable[[gr.Expr], gr.Expr],
+) -> None:
+    with pytest.raises(gr.errors.DTypeError, match=r"write gr\.equal or gr\.not_equal"):
+        build(gr.vector("x", 3))
