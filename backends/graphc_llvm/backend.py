@@ -129,5 +129,4 @@ def _provide_gemm(target: Target, dtype: str) -> None:
         jit = engine(target)
         code = jit.compile(gemm.library(target, dtype), keep=True)
         _libraries[target, dtype] = code
-        for name, address in code.symbols.items():
-            jit.provide(name, address)
+        jit.provide(code)

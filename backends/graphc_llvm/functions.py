@@ -53,4 +53,4 @@ def provide_functions(target: Target, texts: dict[str, str]) -> None:
     for name, text in texts.items():
         if (target, name) not in _loaded:
             code = _loaded[target, name] = jit.compile(text, keep=True)
-            jit.provide(name, code.symbols[name])
+            jit.provide(code)

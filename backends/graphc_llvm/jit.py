@@ -78,10 +78,15 @@ class Engine:
         self._linker = self._create_linker()
         self._loaded = 0
         self._own: dict[str, int] = {}
+        self._kept: list[Code] = []
 
-    def provide(self, name: str, address: int) -> None:
-        """Let modules that this engine loads from now on call a function by name."""
-        self._own[name] = address
+    def provide(self, code: Code) -> None:
+        """Let modules that this engine loads from now on call the code's functions by name.
+
+        The code lives as long as the engine: modules that call it may come at any time.
+        """
+        self._own.update(code.symbols)
+        self._kept.append(code)
 
     def _create_machine(self) -> llvm.TargetMachine:
         return llvm.Target.from_triple(self.target.triple).create_target_machine(

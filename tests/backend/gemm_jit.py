@@ -68,9 +68,9 @@ class Gemm:
         name = "gc_gemm_" + ("f32" if self.dtype == "float32" else "f64")
         jit = Engine(self.target)
         pool = jit.compile(POOLS[self.pool], verify=True)
-        jit.provide("gc_parallel", pool.symbols["gc_parallel"])
+        jit.provide(pool)
         kernels = jit.compile(library(self.target, self.dtype), verify=True, keep=True)
-        jit.provide(name, kernels.symbols[name])
+        jit.provide(kernels)
         repeat = jit.compile(REPEAT.replace("NAME", name), verify=True)
         self._code = pool, kernels, repeat
         pointer = ctypes.c_void_p

@@ -49,3 +49,14 @@ def test_programs_call_formulas_from_the_cache(
     assert any(tmp_path.iterdir())
     np.testing.assert_array_equal(*results)
     np.testing.assert_allclose(results[0], np.sin(x) + np.exp(x), rtol=1e-14, atol=1e-15)
+
+
+def test_formulas_stay_while_programs_may_call_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(functions, "_loaded", {})
+        u = gr.scalar("u", "float64")
+        gr.compile(u, gr.acosh(u))
+    filler = [gr.compile(u, u * k) for k in range(2, 12)]
+    f = gr.compile(u, gr.acosh(u) + 1)
+    assert float(f(2.0)) == pytest.approx(np.arccosh(2.0) + 1)
+    assert len(filler) == 10
