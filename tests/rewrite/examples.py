@@ -213,7 +213,10 @@ EXAMPLES: dict[str, list[Example]] = {
     "self-minus-product": [lambda v: v.x - v.x * v.y, lambda v: v.x * v.y - v.x],
     "self-plus-scaled": [lambda v: v.x + 0.25 * v.x],
     # selection
-    "where-constant": [lambda v: where(True, v.x, v.y), lambda v: where(False, v.x, v.y)],
+    "where-constant": [
+        lambda v: where(gr.constant(True), v.x, v.y),
+        lambda v: where(gr.constant(False), v.x, v.y),
+    ],
     "where-same": [lambda v: where(v.c, v.x, v.x)],
     "where-not": [lambda v: where(gr.logical_not(v.c), v.x, v.y)],
     "where-nested": [
