@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 import graphc as gr
 from graphc_llvm import functions
 from graphc_llvm.emit import Module
+from graphc_llvm.jit import Engine
 from graphc_llvm.lower.code import Code
 from graphc_llvm.target import host
 from graphc_llvm.vmath import Lane, lower
@@ -51,12 +54,11 @@ def test_programs_call_formulas_from_the_cache(
     np.testing.assert_allclose(results[0], np.sin(x) + np.exp(x), rtol=1e-14, atol=1e-15)
 
 
-def test_formulas_stay_while_programs_may_call_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(functions, "_loaded", {})
-        u = gr.scalar("u", "float64")
-        gr.compile(u, gr.acosh(u))
-    filler = [gr.compile(u, u * k) for k in range(2, 12)]
-    f = gr.compile(u, gr.acosh(u) + 1)
-    assert float(f(2.0)) == pytest.approx(np.arccosh(2.0) + 1)
-    assert len(filler) == 10
+def test_what_programs_may_call_lives_as_long_as_the_engine() -> None:
+    jit = Engine(host())
+    code = jit.compile("define i64 @seven() {\n  ret i64 7\n}\n")
+    jit.provide(code)
+    alive = weakref.ref(code)
+    del code
+    gc.collect()
+    assert alive() is not None
