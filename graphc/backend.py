@@ -75,6 +75,9 @@ class Backend(Protocol):
     def bind(self, function: Any, executable: Executable) -> None:
         """Let calls of a function go straight to the executable's ``callable``."""
 
+    def facts(self) -> dict[str, str]:
+        """What it runs on here, by name, for people who look for a fault."""
+
 
 @cache
 def get_backend(name: str) -> Backend:
@@ -104,6 +107,9 @@ class InterpretBackend:
 
     def bind(self, function: Any, executable: Executable) -> None:
         return None
+
+    def facts(self) -> dict[str, str]:
+        return {"NumPy": np.__version__}
 
 
 @dataclass(eq=False)

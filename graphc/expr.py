@@ -298,8 +298,8 @@ class Expr:
         return self.type.size
 
     def named(self, name: str) -> Expr:
-        """The same value with a name for listings and pictures."""
-        return Expr(self.op, self.args, self.attrs, self.type, name)
+        """The same value with a name for listings and pictures, in the current scope."""
+        return _like(self, self.args, self.type, name, _building.scope)
 
     def __repr__(self) -> str:
         label = f"{self.name}: " if self.name else ""
@@ -422,11 +422,18 @@ def rebuild(node: Expr, args: Sequence[Expr]) -> Expr:
             break
     else:
         return node
+    type = node.op.infer([a.type for a in args], node.attrs)
+    return _like(node, tuple(args), type, node.name, node.scope)
+
+
+def _like(
+    node: Expr, args: tuple[Expr, ...], type: TensorType, name: str | None, scope: Scope | None
+) -> Expr:
+    """A node of the same operation, line and origin."""
     outer = _building.scope, _building.source, _building.origin
-    _building.scope, _building.source, _building.origin = node.scope, node.source, node.origin
+    _building.scope, _building.source, _building.origin = scope, node.source, node.origin
     try:
-        type = node.op.infer([a.type for a in args], node.attrs)
-        return Expr(node.op, tuple(args), node.attrs, type, node.name)
+        return Expr(node.op, args, node.attrs, type, name)
     finally:
         _building.scope, _building.source, _building.origin = outer
 

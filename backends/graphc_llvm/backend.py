@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import struct
 import time
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache as once
 from typing import Any
+
+import llvmlite.binding as llvm
 
 from graphc.backend import Array, Executable, Job
 from graphc.errors import CompileError
-from graphc.loops.ir import ContractionKernel, Program
+from graphc.loops.ir import Const, ContractionKernel, LoopKernel, Program, statements
 from graphc.types import Size
-from graphc_llvm import gemm, runtime
+from graphc_llvm import cache, gemm, layout, runtime
 from graphc_llvm.call import Signature, emit_entry
 from graphc_llvm.callable import NativeCallable, bind, vectorcallable
 from graphc_llvm.emit import Module
 from graphc_llvm.entry import Entry
-from graphc_llvm.functions import provide_functions, take_out
+from graphc_llvm.functions import provide_functions, recall_functions, take_out
 from graphc_llvm.jit import Code, engine
 from graphc_llvm.lower import lower_into
 from graphc_llvm.target import Target, host
@@ -37,8 +41,20 @@ class LLVMBackend:
         if executable.callable is not None:
             bind(function, executable.callable)
 
+    def facts(self) -> dict[str, str]:
+        target = host()
+        on = [name.removeprefix("+") for name in target.features.split(",") if name[0] == "+"]
+        return {
+            "LLVM": ".".join(map(str, llvm.llvm_version_info)),
+            "target": target.triple,
+            "vectors": f"{8 * target.vector_bytes} bits, {target.registers} registers",
+            "features": " ".join(sorted(on)),
+            "calls": "native" if layout.matches() else "through Python",
+            "cache": cache.state(),
+        }
 
-@cache
+
+@once
 def _native_class(base: type) -> type:
     made = type(base.__name__, (base, NativeCallable), {"__module__": base.__module__})
     return vectorcallable(made)
@@ -52,18 +68,12 @@ class _Native:
     def __init__(self, job: Job) -> None:
         program = job.program()
         self.timings: dict[str, float] = {}
-        self._target = host(job.target)
+        self.notes: dict[str, str] = {}
         start = time.perf_counter()
-        text, formulas = _module_text(job, program, self._target)
-        emitted = time.perf_counter()
-        _provide_libraries(program, self._target)
-        provide_functions(self._target, formulas)
-        loaded = time.perf_counter()
-        self._code = engine(self._target).compile(text)
-        done = time.perf_counter()
-        self.timings["emit"] = emitted - start
-        self.timings["libraries"] = loaded - emitted
-        self.timings["codegen"] = done - loaded
+        target = host(job.target)
+        _provide_libraries(program, target)
+        self.timings["libraries"] = time.perf_counter() - start
+        self._code = self._obtain(job, program, target)
         by_name = {p.name: p for p in job.graph.parameters()}
         self._entry = Entry(
             self._code,
@@ -74,6 +84,29 @@ class _Native:
             threads=job.threads,
         )
         self.callable = self._entry.callable
+
+    def _obtain(self, job: Job, program: Program, target: Target) -> Code:
+        """The program's code: kept from another time, or made and kept."""
+        start = time.perf_counter()
+        identity = cache.source(), job.name, job.math, program_text(program)
+        name = cache.key(target, "program", *identity)
+        record = cache.read(name)
+        if record is not None and recall_functions(target, record.needs):
+            code = engine(target).load(
+                record.object, record.exports, lambda: _module_text(job, program, target)[0]
+            )
+            self.notes["object"] = "from the cache"
+            self.timings["load"] = time.perf_counter() - start
+            return code
+        text, formulas = _module_text(job, program, target)
+        emitted = time.perf_counter()
+        needs = provide_functions(target, formulas)
+        code = engine(target).compile(text)
+        cache.write(name, cache.Record(code.object, tuple(code.symbols), needs))
+        self.notes["object"] = "compiled"
+        self.timings["emit"] = emitted - start
+        self.timings["codegen"] = time.perf_counter() - emitted
+        return code
 
     def run(
         self, inputs: Sequence[Array], outputs: Sequence[Array], sizes: Sequence[int]
@@ -97,6 +130,20 @@ def _module_text(job: Job, program: Program, target: Target) -> tuple[str, dict[
     emit_entry(module, job.name, _signature(job, program))
     formulas = take_out(module)
     return module.text(), formulas
+
+
+def program_text(program: Program) -> str:
+    """A text that is the same for two programs only if they are the same."""
+    text = repr(program)
+    constants = [hashlib.sha256(b.value or b"").hexdigest() for b in program.constants]
+    return f"{text} {constants} {_nans(program) if 'value=nan' in text else ''}"
+
+
+def _nans(program: Program) -> list[bytes]:
+    """The bits of constants that are not numbers, which their text does not tell."""
+    bodies = [k.body for k in program.kernels if isinstance(k, LoopKernel)]
+    numbers = [s.value for body in bodies for s in statements(body) if isinstance(s, Const)]
+    return [struct.pack("d", value) for value in numbers if value != value]
 
 
 def _signature(job: Job, program: Program) -> Signature:
@@ -127,6 +174,8 @@ def _provide_libraries(program: Program, target: Target) -> None:
 def _provide_gemm(target: Target, dtype: str) -> None:
     if (target, dtype) not in _libraries:
         jit = engine(target)
-        code = jit.compile(gemm.library(target, dtype), keep=True)
+        code = jit.library(
+            lambda: gemm.library(target, dtype), cache.source(), "contractions", dtype
+        )
         _libraries[target, dtype] = code
         jit.provide(code)

@@ -1,15 +1,29 @@
-"""Object files kept between processes, found by what they were compiled from.
+"""Object files kept between processes, found by what they were made from.
 
-They lie in ``$GRAPHC_CACHE``, else in ``graphc`` of the user's cache directory; if
-``GRAPHC_CACHE`` is set to nothing, none are kept. A file that another user owns or whose
-checksum is wrong is ignored, and so is a directory that cannot be written.
+They lie in ``$GRAPHC_CACHE``, else in ``graphc`` of the user's cache directory
+(``$XDG_CACHE_HOME``, ``~/.cache``). None are kept if ``GRAPHC_CACHE`` is ``off`` or empty, if
+the directory cannot be written, or if anybody but the user may write to it. When the files
+take more than ``GRAPHC_CACHE_SIZE`` megabytes (256), those used longest ago are removed.
+
+A file is run only if its keyed hash is right; the key, made at random, lies beside the files
+and can be read by the user alone. Whatever else is found under a name counts as absent and is
+replaced. Files appear and disappear whole, so any number of processes may share a directory.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
+import importlib
 import os
+import random
+import re
+import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import llvmlite
@@ -17,14 +31,54 @@ import llvmlite.binding as llvm
 
 from graphc_llvm.target import Target
 
-_DIGEST = 32  # bytes of the checksum at the beginning of a file
+#: Part of every name: a new one for each change of what the files hold.
+_FORMAT = "2"
+_DIGEST = 32  # bytes of the keyed hash at the beginning of a file
+_SECRET = ".key"
+_TEMPORARY = ".new-"
+_OURS = re.compile(rf"[0-9a-f]{{64}}|{re.escape(_TEMPORARY)}\w+")
+_DEFAULT_MEGABYTES = 256
+
+_OPEN = os.O_RDONLY
+for _flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
+    _OPEN |= getattr(os, _flag, 0)
+
+
+@dataclass(frozen=True)
+class Record:
+    """An object file with what is needed to load it.
+
+    Attributes
+    ----------
+    object
+        The object file.
+    exports
+        Names of the functions that it defines for others.
+    needs
+        Functions of other records that it calls: (name, name of the record).
+    """
+
+    object: bytes
+    exports: tuple[str, ...]
+    needs: tuple[tuple[str, str], ...] = ()
+
+    def encode(self) -> bytes:
+        needs = " ".join(f"{function}={record}" for function, record in self.needs)
+        return f"{' '.join(self.exports)}\n{needs}\n".encode() + self.object
+
+    @staticmethod
+    def decode(content: bytes) -> Record:
+        exports, needs, obj = content.split(b"\n", 2)
+        pairs = [pair.partition("=") for pair in needs.decode().split()]
+        names = tuple(exports.decode().split())
+        return Record(obj, names, tuple((name, record) for name, _, record in pairs))
 
 
 def directory() -> Path | None:
     """Where objects are kept (None: nowhere)."""
     given = os.environ.get("GRAPHC_CACHE")
     if given is not None:
-        return Path(given) if given else None
+        return None if given in ("", "off") else Path(given)
     base = os.environ.get("XDG_CACHE_HOME")
     try:
         return Path(base) / "graphc" if base else Path.home() / ".cache" / "graphc"
@@ -32,38 +86,174 @@ def directory() -> Path | None:
         return None
 
 
-def key(text: str, target: Target) -> str:
-    """A name for the object that this LLVM makes of a module."""
-    versions = f"{llvmlite.__version__} {llvm.llvm_version_info}"
-    parts = [versions, target.triple, target.cpu, target.features, text]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+def limit() -> int:
+    """Bytes that the files may take."""
+    given = os.environ.get("GRAPHC_CACHE_SIZE", "")
+    return (int(given) if given.isdecimal() else _DEFAULT_MEGABYTES) << 20
 
 
-def read(name: str) -> bytes | None:
-    """The object kept under a key."""
+def key(target: Target, *parts: str) -> str:
+    """The name of what this LLVM makes of ``parts`` for a target."""
+    head = (_versions(), target.triple, target.cpu, target.features)
+    text = "".join(f"{len(part)}:{part}" for part in (*head, *parts))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _versions() -> str:
+    return f"{_FORMAT} {llvmlite.__version__} {llvm.llvm_version_info}"
+
+
+@cache
+def source() -> str:
+    """What identifies the code of this package and of the core modules that it reads.
+
+    It stands for LLVM text in the names of objects whose text need then not be written.
+    """
+    here = Path(__file__).parent
+    core = Path(importlib.import_module("graphc").__file__ or "").parent
+    files = [*_files(here), core / "types.py", core / "loops" / "ir.py"]
+    version = importlib.import_module("graphc").__version__
+    stats = [(file.name, file.stat()) for file in files]
+    return f"{version} {[(name, s.st_size, s.st_mtime_ns) for name, s in stats]}"
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The source files in a package, in a fixed order."""
+    for entry in sorted(os.scandir(folder), key=lambda e: e.name):
+        if entry.name.endswith((".py", ".ll")):
+            yield Path(entry.path)
+        elif entry.is_dir() and entry.name != "__pycache__":
+            yield from _files(Path(entry.path))
+
+
+def read(name: str) -> Record | None:
+    """What is kept under a name."""
     folder = directory()
-    if folder is None:
-        return None
-    path = folder / name
     try:
-        if hasattr(os, "getuid") and path.stat().st_uid != os.getuid():
+        if folder is None or not _private(folder):
             return None
-        content = path.read_bytes()
+        content = _content(folder / name)
+        body = content[_DIGEST:]
+        expected = _hash(_read_secret(folder), name, body)
+        if not hmac.compare_digest(expected, content[:_DIGEST]):
+            return None
     except OSError:
         return None
-    digest, obj = content[:_DIGEST], content[_DIGEST:]
-    return obj if hashlib.sha256(obj).digest() == digest else None
+    with suppress(OSError):
+        os.utime(folder / name)
+    return Record.decode(body)
 
 
-def write(name: str, obj: bytes) -> None:
-    """Keep an object; other processes see all of the file or nothing."""
-    folder = directory()
+def write(name: str, record: Record) -> None:
+    """Keep a record; other processes see all of the file or nothing."""
+    folder, room = directory(), limit()
     if folder is None:
         return
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-            file.write(hashlib.sha256(obj).digest() + obj)
-        os.replace(file.name, folder / name)
+        if not _private(folder):
+            return
+        body = record.encode()
+        content = _hash(_secret(folder), name, body) + body
+        with _temporary(folder, content) as file:
+            os.replace(file, folder / name)
+        # A look at all files, each time the sixty-fourth part of the room was filled or so.
+        if random.random() * room < 64 * len(content):
+            _evict(folder, room)
     except OSError:
         return
+
+
+def state() -> str:
+    """Where objects are kept, and how much lies there, for `graphc doctor`."""
+    folder = directory()
+    if folder is None:
+        return "off"
+    try:
+        sizes = [p.stat().st_size for p in folder.iterdir() if p.is_file()]
+    except OSError as error:
+        return f"{folder}: empty" if not folder.exists() else f"{folder}: {error.strerror}"
+    return f"{folder}: {len(sizes)} files, {sum(sizes) / 1e6:.1f} MB"
+
+
+# Files -----------------------------------------------------------------------------------------
+
+
+def _private(folder: Path) -> bool:
+    """Whether it is a directory of the user's, which nobody else may write to."""
+    return _own(folder.stat(), 0o022) and folder.is_dir()
+
+
+def _own(found: os.stat_result, denied: int) -> bool:
+    """Whether the user owns a file, and others have none of the permissions ``denied``."""
+    return not hasattr(os, "getuid") or (
+        found.st_uid == os.getuid() and not found.st_mode & denied
+    )
+
+
+def _content(path: Path, denied: int = 0o022) -> bytes:
+    """The bytes of a regular file that is the user's own (OSError if it is anything else)."""
+    with open(os.open(path, _OPEN), "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode) or not _own(found, denied):
+            raise PermissionError(f"{path} is not a file of this user")
+        return file.read()
+
+
+@contextmanager
+def _temporary(folder: Path, content: bytes) -> Iterator[str]:
+    """A file with the given content, for the user alone; removed unless it was moved."""
+    handle, path = tempfile.mkstemp(prefix=_TEMPORARY, dir=folder)
+    try:
+        with open(handle, "wb") as file:
+            file.write(content)
+        yield path
+    finally:
+        with suppress(OSError):
+            os.unlink(path)
+
+
+def _hash(secret: bytes, name: str, body: bytes) -> bytes:
+    return hmac.digest(secret, name.encode() + body, "sha256")
+
+
+def _read_secret(folder: Path) -> bytes:
+    """The key of the hashes (OSError if there is none)."""
+    secret = _content(folder / _SECRET, denied=0o077)
+    if len(secret) != _DIGEST:
+        raise OSError("the key of the cache is damaged")
+    return secret
+
+
+def _secret(folder: Path) -> bytes:
+    """The key of the hashes, made if there is none. Of many who make one, the first wins."""
+    with suppress(OSError):
+        return _read_secret(folder)
+    path = folder / _SECRET
+    with _temporary(folder, os.urandom(_DIGEST)) as made:
+        with suppress(OSError):
+            os.link(made, path)
+        with suppress(OSError):
+            return _read_secret(folder)
+        os.replace(made, path)
+    return _read_secret(folder)
+
+
+def _evict(folder: Path, room: int) -> None:
+    """Remove files, those used longest ago first, if all take more than ``room`` bytes."""
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if _OURS.fullmatch(entry.name):
+                with suppress(OSError):
+                    s = entry.stat(follow_symlinks=False)
+                    found.append((s.st_mtime_ns, s.st_size, entry.path))
+    excess = sum(size for _, size, _ in found) - room
+    if excess > 0:
+        excess += room // 8  # so that the next look is not at once
+    for _, size, path in sorted(found):
+        if excess <= 0:
+            break
+        with suppress(OSError):
+            os.unlink(path)
+        excess -= size
