@@ -14,19 +14,19 @@ from graphc.errors import InputError, InputTypeError
 from graphc.expr import Expr, describe
 from graphc.graph import Graph
 from graphc.loops.ir import Guard
+from graphc.structure import Form, FormError
 from graphc.types import DTYPES, Dim, Shape, Size, TensorType, evaluate_size, size_symbols
 
 Array = np.ndarray[Any, Any]
 
 
 def match(
-    name: str, inputs: Sequence[Expr], args: Sequence[Any], kwargs: Mapping[str, Any]
+    name: str, names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> list[Any]:
-    """One value for each input, given by position or by name."""
-    names = [x.name for x in inputs]
-    listed = ", ".join(str(n) for n in names) or "none"
-    if len(args) > len(inputs):
-        raise InputTypeError(f"{name} takes {len(inputs)} inputs ({listed}), {len(args)} given")
+    """One value for each name, given by position or by name."""
+    listed = ", ".join(names) or "none"
+    if len(args) > len(names):
+        raise InputTypeError(f"{name} takes {len(names)} inputs ({listed}), {len(args)} given")
     values = dict(zip(names, args, strict=False))
     for key, value in kwargs.items():
         if key not in names:
@@ -34,12 +34,55 @@ def match(
         if key in values:
             raise InputTypeError(f"{name}: the input {key!r} is given twice")
         values[key] = value
-    missing = [str(n) for n in names if n not in values]
+    missing = [n for n in names if n not in values]
     if missing:
         raise InputTypeError(
             f"{name}: the input {missing[0]!r} is missing", hint=f"inputs: {listed}"
         )
     return [values[n] for n in names]
+
+
+def keywords(form: Form, inputs: Sequence[Expr]) -> list[str]:
+    """By what names the items of nested inputs are given.
+
+    Keys of a dict; of a list the leaves' names, and ``inputs[i]`` for what is nested.
+    """
+    if form.kind is dict:
+        return [str(key) for key in form.keys]
+    names, place = [], 0
+    for number, part in enumerate(form.parts):
+        nested = part.kind is not None
+        names.append(f"inputs[{number}]" if nested else str(inputs[place].name))
+        place += part.count
+    return names
+
+
+def by_key(
+    name: str, form: Form, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> dict[Any, Any]:
+    """The items of a call of a function whose inputs are a dict."""
+    given = dict(args[0]) if args and isinstance(args[0], Mapping) else {}
+    given.update(kwargs)
+    unknown = [k for k in given if k not in form.keys]
+    missing = [k for k in form.keys if k not in given]
+    if unknown or missing or len(args) > 1:
+        found = ", ".join(type(a).__name__ for a in args)
+        raise InputTypeError(
+            f"{name} takes {form}",
+            where=[
+                *(f"missing  {k}" for k in missing),
+                *(f"unknown  {k}" for k in unknown),
+                *([f"found    {found}"] if (args and not given) or len(args) > 1 else []),
+            ],
+        )
+    return given
+
+
+def form_error(what: str, error: FormError) -> InputTypeError:
+    """The error of a value that is not nested as it should be."""
+    return InputTypeError(
+        f"{what}{error.path} is {error.expected}", where=[f"found  {error.found}"]
+    )
 
 
 def convert(name: str, x: Expr, value: Any) -> Array:
@@ -94,9 +137,11 @@ def _out_of_range(name: str, x: Expr) -> InputError:
 
 
 def _no_numbers(name: str, x: Expr, value: Any) -> InputTypeError:
+    named = isinstance(value, Mapping) and x.name in value
     return InputTypeError(
         f"{name}: the input {x.name!r} got {type(value).__name__}, not an array of numbers",
         where=_expected(x),
+        hint=f"give values by name: {name}(**values)" if named else "",
     )
 
 

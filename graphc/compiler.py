@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -27,11 +27,12 @@ from graphc.loops.group import Fusion
 from graphc.loops.ir import Program
 from graphc.ops.leaves import Parameter
 from graphc.pipeline import GRAPH_STAGES, Math, Options, Snapshot, run_stages
+from graphc.structure import Form, FormError, flatten
 
 if TYPE_CHECKING:
     from graphc.inspect.report import Report
 
-Structure = Expr | Sequence[Expr] | Mapping[str, Expr]
+Structure: TypeAlias = "Expr | Sequence[Structure] | Mapping[Any, Structure] | None"
 
 
 class CompiledFunction:
@@ -39,7 +40,8 @@ class CompiledFunction:
 
     Call it with arrays in the form that ``inputs`` was given in: ``f(x, t)``, also
     ``f(x=..., t=...)`` by the inputs' names, or ``f({"x": ...})`` for a dict. Results come
-    in the form of ``outputs``. ``out=`` takes arrays to write the results into.
+    in the form of ``outputs``. ``out=`` takes arrays to write the results into,
+    in that form too.
 
     It may be called from many threads at once; calls of a function with updates run one
     after the other. Another function that reads or updates the same parameters does not wait
@@ -62,8 +64,8 @@ class CompiledFunction:
         graph: Graph,
         options: Options,
         backend: Backend,
-        inputs: Structure,
-        outputs: Structure | None,
+        inputs: Form,
+        outputs: Form,
         threads: int,
         target: str,
     ) -> None:
@@ -76,9 +78,10 @@ class CompiledFunction:
         self.fusion: Fusion | None = None
         self.snapshots: list[Snapshot] = [Snapshot("input", graph)]
         self.timings: dict[str, float] = {}
-        self._input_keys = list(inputs) if isinstance(inputs, Mapping) else None
-        self._output_keys = list(outputs) if isinstance(outputs, Mapping) else None
-        self._form = _form(outputs)
+        self._inputs = inputs
+        self._outputs = outputs
+        self._names = arguments.keywords(inputs, graph.inputs)
+        self._form = _result_form(outputs)
         self._symbols = graph_symbols(graph)
         self._guards = graph_guards(graph)
         self._parameters = graph.parameters()
@@ -111,44 +114,37 @@ class CompiledFunction:
     # calls -----------------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._input_keys is not None:
-            args, kwargs = self._from_mapping(args, kwargs)
+        if not self._inputs.flat:
+            args, kwargs = self._flat_arguments(args, kwargs)
         direct = self._executable.callable
         result = (self._slow if direct is None else direct)(*args, **kwargs)
-        if self._output_keys is not None:
-            return dict(zip(self._output_keys, result, strict=True))
-        return result
+        if self._outputs.flat or self._form == "none":
+            return result
+        return self._outputs.build(result)
 
-    def _from_mapping(
+    def _flat_arguments(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The values of a call with a dict, in the order of the inputs."""
-        assert self._input_keys is not None
-        out = {
-            k: kwargs.pop(k) for k in ("out",) if k in kwargs and "out" not in self._input_keys
-        }
-        given = dict(args[0]) if args and isinstance(args[0], Mapping) else {}
-        given.update(kwargs)
-        unknown = [k for k in given if k not in self._input_keys]
-        missing = [k for k in self._input_keys if k not in given]
-        if unknown or missing or len(args) > 1:
-            found = ", ".join(type(a).__name__ for a in args)
-            keys = ", ".join(map(str, self._input_keys))
-            raise InputTypeError(
-                f"{self.name} takes a dict with the keys {keys}",
-                where=[
-                    *(f"missing  {k}" for k in missing),
-                    *(f"unknown  {k}" for k in unknown),
-                    *([f"found    {found}"] if (args and not given) or len(args) > 1 else []),
-                ],
-            )
-        return tuple(given[k] for k in self._input_keys), out
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """The inputs' values in order, and ``out`` if it was given."""
+        form, names = self._inputs, self._names
+        if not kwargs and len(args) == 1 and form.fits(args[0]):
+            return [args[0][key] for key in form.keys], kwargs
+        out = {k: kwargs.pop(k) for k in ("out",) if k in kwargs and "out" not in names}
+        given: Any = args
+        if form.kind is dict:
+            given = arguments.by_key(self.name, form, args, kwargs)
+        elif kwargs or len(args) != len(names):
+            given = arguments.match(self.name, names, args, kwargs)
+        try:
+            return form.values(given), out
+        except FormError as error:
+            raise arguments.form_error(f"{self.name}: the input", error) from None
 
     def _slow(self, *args: Any, **kwargs: Any) -> Any:
         """Convert the arguments and run, or raise the precise error and change nothing."""
         out = self._listed(kwargs.pop("out", None))
         inputs = self.graph.inputs
-        values = arguments.match(self.name, inputs, args, kwargs)
+        values = arguments.match(self.name, [str(x.name) for x in inputs], args, kwargs)
         arrays = [
             arguments.convert(self.name, x, v) for x, v in zip(inputs, values, strict=True)
         ]
@@ -177,20 +173,15 @@ class CompiledFunction:
             return None
         if isinstance(out, np.ndarray):
             return [out]
-        keys = self._output_keys
-        if isinstance(out, Mapping) and keys is not None and set(out) == set(keys):
-            return [out[k] for k in keys]
-        if isinstance(out, (list, tuple)):
+        if isinstance(out, (list, tuple)) and self._outputs.shallow:
             return list(out)
-        form = "an array" if self._form == "single" else f"a {self._form} of arrays"
-        if keys is not None:
-            form = f"a dict of arrays with the keys {', '.join(map(str, keys))}"
-        found = (
-            f"keys {', '.join(map(str, out))}"
-            if isinstance(out, Mapping)
-            else type(out).__name__
-        )
-        raise InputTypeError(f"{self.name}: out is {form}", where=[f"found  {found}"])
+        if self._outputs.kind is None:
+            found = type(out).__name__
+            raise InputTypeError(f"{self.name}: out is an array", where=[f"found  {found}"])
+        try:
+            return self._outputs.values(out)
+        except FormError as error:
+            raise arguments.form_error(f"{self.name}: out", error) from None
 
     def _index_error(
         self, arrays: Sequence[Array], sizes: Mapping[str, int]
@@ -248,30 +239,24 @@ class CompiledFunction:
         return f"<compiled function {self.name}({takes}) -> {gives}>"
 
 
-def _form(outputs: Structure | None) -> ResultForm:
-    if outputs is None:
+def _result_form(outputs: Form) -> ResultForm:
+    """What the executable returns; other forms are built of a list."""
+    if outputs.kind is type(None):
         return "none"
-    if isinstance(outputs, Expr):
+    if outputs.kind is None:
         return "single"
-    return "tuple" if isinstance(outputs, tuple) else "list"
+    return "tuple" if outputs.kind is tuple and outputs.flat else "list"
 
 
-def _flatten(what: str, structure: Structure | None) -> tuple[Expr, ...]:
+def _flatten(what: str, structure: Structure) -> tuple[tuple[Expr, ...], Form]:
     """The Exprs of a structure, in order (GraphError if it holds anything else)."""
-    if structure is None:
-        return ()
-    if isinstance(structure, Expr):
-        return (structure,)
     hint = f"{what} is an Expr, or a list, tuple or dict of them"
-    if not isinstance(structure, (Mapping, list, tuple)):
-        found = type(structure).__name__
-        raise GraphError(f"compile: {what} is {found}, not an expression", hint=hint)
-    flat = tuple(structure.values() if isinstance(structure, Mapping) else structure)
-    for value in flat:
+    values, form = flatten(structure)
+    for value in values:
         if not isinstance(value, Expr):
-            found = type(value).__name__
-            raise GraphError(f"compile: {what} holds {found}, not an expression", hint=hint)
-    return flat
+            found, verb = type(value).__name__, "is" if form.kind is None else "holds"
+            raise GraphError(f"compile: {what} {verb} {found}, not an expression", hint=hint)
+    return tuple(values), form
 
 
 def _updates(updates: Mapping[Parameter, Any] | None) -> tuple[tuple[Parameter, Expr], ...]:
@@ -321,7 +306,7 @@ def available_threads() -> int:
 
 def compile(
     inputs: Structure,
-    outputs: Structure | None,
+    outputs: Structure,
     updates: Mapping[Parameter, Expr] | None = None,
     *,
     backend: str = "llvm",
@@ -337,9 +322,12 @@ def compile(
     Parameters
     ----------
     inputs
-        The leaves that a call gives values for: an Expr, a list or tuple, or a dict.
+        The leaves that a call gives values for: an Expr, a list or tuple, or a dict, nested as
+        you like; a call gives values in the same form.
     outputs
-        What a call returns, in the same form: an Expr, a list, a tuple, a dict, or None.
+        What a call returns, in the same form: an Expr, a list, a tuple, a dict, or None, nested
+        as you like: ``gr.compile([x, t], gr.value_and_grad(loss, [w, b]))``. Nested forms and
+        dicts are put together in Python, which takes a few microseconds a call.
     updates
         The next value of parameters, by parameter. All are computed from the old values and
         the outputs; then the parameters change, all of them or, on any error, none.
@@ -383,15 +371,16 @@ def compile(
         raise CompileError(f"compile: math is strict, default or fast, not {math!r}")
     if threads is not None and (type(threads) is not int or threads < 1):
         raise CompileError(f"compile: threads is a positive number, not {threads!r}")
-    graph = check(
-        Graph(_flatten("inputs", inputs), _flatten("outputs", outputs), _updates(updates))
-    )
+    takes, input_form = _flatten("inputs", inputs)
+    gives, output_form = _flatten("outputs", outputs)
+    graph = check(Graph(takes, gives, _updates(updates)))
     options = Options(math, verify, _skipped(skip))
     chosen = get_backend(backend)
-    direct = not isinstance(inputs, Mapping) and not isinstance(outputs, Mapping)
+    direct = input_form.flat and (output_form.flat or outputs is None)
     cls = chosen.function_class(CompiledFunction) if direct else CompiledFunction
+    workers = threads or available_threads()
     function: CompiledFunction = cls(
-        name, graph, options, chosen, inputs, outputs, threads or available_threads(), target
+        name, graph, options, chosen, input_form, output_form, workers, target
     )
     if direct:
         chosen.bind(function, function._executable)

@@ -11,7 +11,7 @@ import textwrap
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -78,6 +78,57 @@ def test_dict_of_inputs(backend: str) -> None:
         np.testing.assert_array_equal(found["z"], 2 * X)
     assert type(gr.compile({"x": x}, [x])({"x": X})) is list
     assert isinstance(gr.compile({"x": x}, x)(x=X), np.ndarray)
+
+
+class Pair(NamedTuple):
+    left: Any
+    right: Any
+
+
+NESTED: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "list in tuple": (lambda a, b, c: (a, [b, c]), lambda a, b, c: (a, [b, c])),
+    "tuple in list": (lambda a, b, c: [(a,), b, c], lambda a, b, c: [(a,), b, c]),
+    "dict in dict": (
+        lambda a, b, c: {"x": a, "rest": {"y": b, 3: c}},
+        lambda a, b, c: {"x": a, "rest": {"y": b, 3: c}},
+    ),
+    "named tuple": (lambda a, b, c: Pair(a, [b, (c,)]), lambda a, b, c: Pair(a, [b, (c,)])),
+    "empty parts": (
+        lambda a, b, c: [(), a, None, {}, [b, c]],
+        lambda a, b, c: [(), a, None, {}, [b, c]],
+    ),
+}
+
+
+@pytest.mark.parametrize("form", NESTED)
+def test_nested_forms(form: str, backend: str) -> None:
+    """Inputs, outputs and ``out=`` in one form each."""
+    takes, gives = NESTED[form]
+    x, y, z = leaf("x", ()), leaf("y", ()), leaf("z", ())
+    f = gr.compile(takes(x, y, z), gives(x + y, y * z, -z), backend=backend)
+    given = takes(1, 2, 3)
+    found = f(given) if isinstance(given, dict) else f(*given)
+    assert found == gives(3, 6, -3)
+    assert type(found) is type(gives(0, 0, 0))
+    out = gives(*(np.zeros((), np.float32) for _ in range(3)))
+    again = f(given, out=out) if isinstance(given, dict) else f(*given, out=out)
+    assert again == gives(3, 6, -3)
+    assert out == again
+
+
+def test_value_and_grad_is_compiled_as_it_is(backend: str) -> None:
+    a, b = leaf("a", (3,), "float64"), leaf("b", (), "float64")
+    f = gr.compile([a, b], gr.value_and_grad(b * gr.square(a).sum(), [a, b]), backend=backend)
+    value, (slope, factor) = f([1.0, 2.0, 3.0], 2.0)
+    assert (value, slope.tolist(), factor) == (28.0, [4.0, 8.0, 12.0], 14.0)
+
+
+def test_nested_inputs_by_keyword(backend: str) -> None:
+    x, y, z = leaf("x", ()), leaf("y", ()), leaf("z", ())
+    f = gr.compile([[x, y], z], x - 2 * y + 4 * z, backend=backend)
+    assert f([1, 2], z=3) == f((1, 2), 3) == 9
+    g = gr.compile({"first": [x, y], "z": z}, x - 2 * y + 4 * z, backend=backend)
+    assert g(first=[1, 2], z=3) == g({"first": (1, 2)}, z=3) == 9
 
 
 def test_keywords(backend: str) -> None:

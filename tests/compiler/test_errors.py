@@ -450,6 +450,7 @@ def test_compiling(case: str) -> None:
 # Calling ------------------------------------------------------------------------------------
 
 X, T = np.zeros((4, 3), np.float32), np.zeros(4, np.float32)
+INDICES = np.zeros(3, np.int32)
 
 
 @pytest.fixture(scope="module", params=["llvm", "interpret"])
@@ -463,6 +464,9 @@ def functions(request: pytest.FixtureRequest) -> dict[str, gr.CompiledFunction]:
         "pick": gr.compile([x, i], gr.take(x, i, axis=0), name="pick", backend=backend),
         "highest": gr.compile(window, gr.max(window, axis=0), name="highest", backend=backend),
         "none": gr.compile([], p + 1, name="none", backend=backend),
+        "tree": gr.compile(
+            [[x, {"b": t}], i], (x * 1, {"a": [x.sum(), i]}), name="tree", backend=backend
+        ),
     }
 
 
@@ -582,6 +586,42 @@ CALL: dict[str, tuple[str, type[Exception], tuple[Any, ...], dict[str, Any], str
           found    ndarray
         """,
     ),
+    "form of an input": (
+        "tree", InputTypeError, ([X, {"c": T}], INDICES), {},
+        """
+        tree: the input[0][1] is a dict with the keys b
+          found  a dict with the keys c
+        """,
+    ),
+    "array for a list of inputs": (
+        "tree", InputTypeError, (X, INDICES), {},
+        """
+        tree: the input[0] is a list of length 2
+          found  ndarray
+        """,
+    ),
+    "missing nested input": (
+        "tree", InputTypeError, (), {"i": INDICES},
+        """
+        tree: the input 'inputs[0]' is missing
+          hint: inputs: inputs[0], i
+        """,
+    ),
+    "form of out": (
+        "tree", InputTypeError, ([X, {"b": T}], INDICES), {"out": (X.copy(), {"a": X})},
+        """
+        tree: out[1]['a'] is a list of length 2
+          found  ndarray
+        """,
+    ),
+    "dict for a list of inputs": (
+        "one", InputTypeError, ({"x": X},), {},
+        """
+        one: the input 'x' got dict, not an array of numbers
+          expected  f32[n, 3]  LINE  x
+          hint: give values by name: one(**values)
+        """,
+    ),
     "number of outs": (
         "step", InputTypeError, (X, T), {"out": [X.copy()]},
         "step: out has length 1, there are 2 outputs",
@@ -612,8 +652,8 @@ CALL: dict[str, tuple[str, type[Exception], tuple[Any, ...], dict[str, Any], str
     "keys of out": (
         "dicts", InputTypeError, ({"x": X},), {"out": {"y": X.copy()}},
         """
-        dicts: out is a dict of arrays with the keys y, z
-          found  keys y
+        dicts: out is a dict with the keys y, z
+          found  a dict with the keys y
         """,
     ),
     "empty maximum": (
