@@ -7,17 +7,21 @@ loops. Between stages a verifier can check that inputs, types and updates are un
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from graphc.errors import VerificationError
+from graphc.expr import Expr
 from graphc.graph import Graph
-from graphc.rewrite.cse import merge
+from graphc.rewrite.cse import merged
 from graphc.rewrite.engine import Rewriting, Stage, allowed
 from graphc.rewrite.multiply_add import fuse_multiply_add
 
 Math = Literal["strict", "default", "fast"]
+
+#: A graph, how often each rule fired, and what the nodes of the graph before became.
+StageResult: TypeAlias = tuple[Graph, dict[str, int], Mapping[Expr, Expr]]
 
 
 @dataclass(frozen=True)
@@ -46,45 +50,54 @@ class GraphStage:
     """One step from a graph to a graph. ``run`` also returns how often each rule fired."""
 
     name: str
-    run: Callable[[Graph, Options], tuple[Graph, dict[str, int]]]
+    run: Callable[[Graph, Options], StageResult]
     optional: bool = True
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """What a stage left behind."""
+    """What a stage left behind.
+
+    ``became`` maps nodes of the graph before to what they are now; some of those are no part
+    of the graph any more.
+    """
 
     stage: str
     graph: Graph
     seconds: float = 0.0
     fired: dict[str, int] = field(default_factory=dict)
+    became: Mapping[Expr, Expr] = field(default_factory=dict, repr=False)
 
     @property
     def nodes(self) -> int:
         return len(self.graph.nodes())
 
 
-def _cse(graph: Graph, options: Options) -> tuple[Graph, dict[str, int]]:
-    return graph.with_roots(merge(graph.roots)), {}
+def _cse(graph: Graph, options: Options) -> StageResult:
+    became = merged(graph.roots)
+    return graph.with_roots([became[r] for r in graph.roots]), {}, became
 
 
-def _rules(*groups: Stage) -> Callable[[Graph, Options], tuple[Graph, dict[str, int]]]:
+def _rules(*groups: Stage) -> Callable[[Graph, Options], StageResult]:
     """Rewrite by the rules of some stages, but those that are to be skipped."""
 
-    def run(graph: Graph, options: Options) -> tuple[Graph, dict[str, int]]:
+    def run(graph: Graph, options: Options) -> StageResult:
         wanted = [g for g in groups if g not in options.skip or g == "expand"]
         run = Rewriting(allowed(wanted, options.math == "strict"), graph.settled)
         roots = run.run(graph.roots)
-        return graph.with_roots(roots, run.settled()), dict(run.fired)
+        return graph.with_roots(roots, run.settled()), dict(run.fired), run.final
 
     return run
 
 
-def _multiply_add(graph: Graph, options: Options) -> tuple[Graph, dict[str, int]]:
+def _multiply_add(graph: Graph, options: Options) -> StageResult:
     if options.math == "strict":
-        return graph, {}
-    roots, count = fuse_multiply_add(graph.roots)
-    return graph.with_roots(merge(roots)), {"multiply-add": count} if count else {}
+        return graph, {}, {n: n for n in graph.nodes()}
+    fused, count = fuse_multiply_add(graph.roots)
+    whole = merged([fused[r] for r in graph.roots])
+    became = {old: whole[new] for old, new in fused.items() if new in whole}
+    roots = [became[r] for r in graph.roots]
+    return graph.with_roots(roots), {"multiply-add": count} if count else {}, became
 
 
 #: From the user's graph to the graph that is turned into loops. Each later stage repeats the
@@ -108,11 +121,11 @@ def run_stages(
         if stage.optional and stage.name in options.skip:
             continue
         start = time.perf_counter()
-        after, fired = stage.run(snapshots[-1].graph, options)
+        after, fired, became = stage.run(snapshots[-1].graph, options)
         seconds = time.perf_counter() - start
         if options.verify:
             verify(stage.name, snapshots[-1].graph, after)
-        snapshots.append(Snapshot(stage.name, after, seconds, fired))
+        snapshots.append(Snapshot(stage.name, after, seconds, fired, became))
     return snapshots
 
 

@@ -32,12 +32,18 @@ class Interner:
 
 def merge(roots: Sequence[Expr]) -> list[Expr]:
     """The roots with equal nodes merged, in one walk."""
+    memo = merged(roots)
+    return [memo[r] for r in roots]
+
+
+def merged(roots: Sequence[Expr]) -> dict[Expr, Expr]:
+    """For each node of a graph the one that stands for it after equal nodes are merged."""
     interner = Interner()
     memo: dict[Expr, Expr] = {}
     with uncollected():
         for node in topological(roots):
             memo[node] = interner.intern(rebuild(node, [memo[a] for a in node.args]))
-    return [memo[r] for r in roots]
+    return memo
 
 
 @overload

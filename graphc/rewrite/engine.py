@@ -23,7 +23,7 @@ operations are matched in either order, so no rule has to put them in order.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal, TypeAlias
@@ -187,6 +187,11 @@ class Rewriting:
         for root in roots:
             self._settle(root)
         return [self._final[r] for r in roots]
+
+    @property
+    def final(self) -> Mapping[Expr, Expr]:
+        """What each node, given or met on the way, became."""
+        return self._final
 
     def settled(self) -> Settled:
         """For a later run: what this one has left."""

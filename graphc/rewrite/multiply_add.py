@@ -13,8 +13,9 @@ from graphc.expr import Expr, apply, rebuild, stemming, topological
 from graphc.ops import elementwise as ew
 
 
-def fuse_multiply_add(roots: Sequence[Expr]) -> tuple[list[Expr], int]:
-    """Sums with a product that nothing else needs become ``fma``; how many did."""
+def fuse_multiply_add(roots: Sequence[Expr]) -> tuple[dict[Expr, Expr], int]:
+    """Sums with a product that nothing else needs become ``fma``: what each node becomes, and
+    how many did."""
     order = topological(roots)
     uses = Counter(id(a) for node in order for a in node.args)
     uses.update(id(r) for r in roots)
@@ -24,7 +25,7 @@ def fuse_multiply_add(roots: Sequence[Expr]) -> tuple[list[Expr], int]:
         fused = _fused(node, memo, uses)
         count += fused is not None
         memo[node] = rebuild(node, [memo[a] for a in node.args]) if fused is None else fused
-    return [memo[r] for r in roots], count
+    return memo, count
 
 
 def _fused(node: Expr, memo: dict[Expr, Expr], uses: Counter[int]) -> Expr | None:
