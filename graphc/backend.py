@@ -47,11 +47,12 @@ class Executable(Protocol):
 
     ``callable``, if not None, takes the arguments of a call directly and falls back to
     ``Job.slow``. ``texts`` are views of the generated code by name (``llvm_ir``, ``asm``).
-    ``timings`` are seconds of the backend's own steps.
+    ``timings`` are seconds of the backend's own steps, ``notes`` what its reports say.
     """
 
     callable: Callable[..., Any] | None
     timings: dict[str, float]
+    notes: dict[str, str]
 
     def run(
         self, inputs: Sequence[Array], outputs: Sequence[Array], sizes: Sequence[int]
@@ -117,6 +118,7 @@ class _Interpreted:
     job: Job
     callable: Callable[..., Any] | None = None
     timings: dict[str, float] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(

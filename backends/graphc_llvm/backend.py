@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import struct
 import time
 from collections.abc import Callable, Sequence
 from functools import cache as once
+from functools import partial
 from typing import Any
 
 import llvmlite.binding as llvm
 
 from graphc.backend import Array, Executable, Job
 from graphc.errors import CompileError
-from graphc.loops.ir import Const, ContractionKernel, LoopKernel, Program, statements
-from graphc.types import Size
-from graphc_llvm import cache, gemm, layout, runtime
-from graphc_llvm.call import Signature, emit_entry
+from graphc.loops.ir import ContractionKernel, Program
+from graphc_llvm import cache, layout, runtime, source
 from graphc_llvm.callable import NativeCallable, bind, vectorcallable
-from graphc_llvm.emit import Module
 from graphc_llvm.entry import Entry
-from graphc_llvm.functions import provide_functions, recall_functions, take_out
+from graphc_llvm.functions import provide_functions, recall_functions
 from graphc_llvm.jit import Code, engine
-from graphc_llvm.lower import lower_into
 from graphc_llvm.target import Target, host
 
 
@@ -78,7 +73,7 @@ class _Native:
         self._entry = Entry(
             self._code,
             job.name,
-            _signature(job, program),
+            source.signature(job, program),
             slow=job.slow,
             parameters=[by_name[b.name].value for b in program.parameters],
             threads=job.threads,
@@ -88,20 +83,18 @@ class _Native:
     def _obtain(self, job: Job, program: Program, target: Target) -> Code:
         """The program's code: kept from another time, or made and kept."""
         start = time.perf_counter()
-        identity = cache.source(), job.name, job.math, program_text(program)
-        name = cache.key(target, "program", *identity)
+        name = cache.key(target, "program", *source.identity(job, program))
         record = cache.read(name)
         if record is not None and recall_functions(target, record.needs):
-            code = engine(target).load(
-                record.object, record.exports, lambda: _module_text(job, program, target)[0]
-            )
+            text = partial(source.program_text, job, program, target)
+            code = engine(target).load(record.object, record.exports, text)
             self.notes["object"] = "from the cache"
             self.timings["load"] = time.perf_counter() - start
             return code
-        text, formulas = _module_text(job, program, target)
+        module, formulas = source.program_module(job, program, target)
         emitted = time.perf_counter()
         needs = provide_functions(target, formulas)
-        code = engine(target).compile(text)
+        code = engine(target).compile(module.text())
         cache.write(name, cache.Record(code.object, tuple(code.symbols), needs))
         self.notes["object"] = "compiled"
         self.timings["emit"] = emitted - start
@@ -123,43 +116,6 @@ class _Native:
         raise CompileError(f"the llvm backend generates no {kind}")
 
 
-def _module_text(job: Job, program: Program, target: Target) -> tuple[str, dict[str, str]]:
-    """The program's module with its Python entry, and the formulas that it calls."""
-    module = Module(target)
-    lower_into(module, program, job.name, flush=job.math == "fast")
-    emit_entry(module, job.name, _signature(job, program))
-    formulas = take_out(module)
-    return module.text(), formulas
-
-
-def program_text(program: Program) -> str:
-    """A text that is the same for two programs only if they are the same."""
-    text = repr(program)
-    constants = [hashlib.sha256(b.value or b"").hexdigest() for b in program.constants]
-    return f"{text} {constants} {_nans(program) if 'value=nan' in text else ''}"
-
-
-def _nans(program: Program) -> list[bytes]:
-    """The bits of constants that are not numbers, which their text does not tell."""
-    bodies = [k.body for k in program.kernels if isinstance(k, LoopKernel)]
-    numbers = [s.value for body in bodies for s in statements(body) if isinstance(s, Const)]
-    return [struct.pack("d", value) for value in numbers if value != value]
-
-
-def _signature(job: Job, program: Program) -> Signature:
-    work: Size = sum((2 * k.flops + k.nbytes for k in program.kernels), start=0) // 16
-    return Signature(
-        inputs=tuple((b.dtype, b.shape) for b in program.inputs),
-        outputs=tuple((b.dtype, b.shape) for b in program.outputs),
-        symbols=program.symbols,
-        guards=program.guards,
-        result=job.result,
-        work=work,
-        parameters=len(program.parameters),
-        updates=bool(job.graph.updates),
-    )
-
-
 _libraries: dict[tuple[Target, str], Code] = {}
 
 
@@ -174,8 +130,7 @@ def _provide_libraries(program: Program, target: Target) -> None:
 def _provide_gemm(target: Target, dtype: str) -> None:
     if (target, dtype) not in _libraries:
         jit = engine(target)
-        code = jit.library(
-            lambda: gemm.library(target, dtype), cache.source(), "contractions", dtype
-        )
+        text = partial(source.contractions_text, target, dtype)
+        code = jit.library(text, cache.source(), "contractions", dtype)
         _libraries[target, dtype] = code
         jit.provide(code)

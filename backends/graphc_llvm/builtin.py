@@ -16,12 +16,13 @@ from __future__ import annotations
 import ctypes
 import itertools
 import re
-from functools import cache, partial
+from functools import cache as once
+from functools import partial
 from types import BuiltinFunctionType
 
 from graphc.loops.ir import INTERRUPTED
 from graphc.types import DTYPES
-from graphc_llvm import layout, runtime
+from graphc_llvm import cache, layout, runtime
 from graphc_llvm.jit import Code, engine
 from graphc_llvm.target import Target, host
 
@@ -172,8 +173,10 @@ def holder(function: object) -> tuple[object, ...] | None:
     return None
 
 
-@cache
+@once
 def load() -> Code:
     """The builtin's code in this process: ``gc_call``, ``gc_direct`` and ``gc_run``."""
-    target = host()
-    return engine(target).compile(text(target), verify=True, keep=True)
+    target, constants = host(), str(_constants())
+    return engine(target).library(
+        lambda: text(target), cache.source(), "builtin", constants, verify=True
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from graphc_llvm import cache
 from graphc_llvm.emit import Module
 from graphc_llvm.jit import Code, engine
 from graphc_llvm.target import Target
@@ -12,6 +13,9 @@ _SYMBOL = re.compile(r"@([\w.$]+)")
 _PREFIX = "vmath."
 
 _loaded: dict[tuple[Target, str], Code] = {}
+
+#: A function of a program, and the name of its record in the cache.
+Needs = tuple[tuple[str, str], ...]
 
 
 def take_out(module: Module) -> dict[str, str]:
@@ -47,10 +51,29 @@ def _alone(module: Module, name: str) -> str:
     return own.text()
 
 
-def provide_functions(target: Target, texts: dict[str, str]) -> None:
-    """Let modules that are loaded from now on call the functions that `take_out` removed."""
+def provide_functions(target: Target, texts: dict[str, str]) -> Needs:
+    """Let modules that are loaded from now on call the functions that `take_out` removed.
+
+    Returns what `recall_functions` needs for that in another process.
+    """
     jit = engine(target)
     for name, text in texts.items():
         if (target, name) not in _loaded:
             code = _loaded[target, name] = jit.compile(text, keep=True)
             jit.provide(code)
+    return tuple((name, jit.record_name("text", text)) for name, text in texts.items())
+
+
+def recall_functions(target: Target, needs: Needs) -> bool:
+    """Do the same from the cache alone; False if something is missing there."""
+    missing = [(name, at) for name, at in needs if (target, name) not in _loaded]
+    records = {name: cache.read(at) for name, at in missing}
+    found = {name: record for name, record in records.items() if record is not None}
+    if len(found) < len(missing):
+        return False
+    if found:
+        first, *more = [record.object for record in found.values()]
+        code = engine(target).load(first, found, more=more)
+        engine(target).provide(code)
+        _loaded.update({(target, name): code for name in found})
+    return True

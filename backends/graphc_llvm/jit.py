@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import llvmlite.binding as llvm
@@ -46,20 +46,28 @@ class Code:
     ----------
     symbols
         Addresses of the functions it exports.
-    ir
-        The LLVM text it was compiled from ("" if it was loaded as an object).
     object
         The relocatable object file, in the target's native format.
     """
 
     def __init__(
-        self, engine: Engine, symbols: dict[str, int], ir: str, obj: bytes, tracker: object
+        self,
+        engine: Engine,
+        symbols: dict[str, int],
+        text: Callable[[], str],
+        obj: bytes,
+        tracker: object,
     ) -> None:
         self.symbols = symbols
-        self.ir = ir
         self.object = obj
+        self._text = text
         self._engine = engine
         self._tracker = tracker
+
+    @functools.cached_property
+    def ir(self) -> str:
+        """The LLVM text it was compiled from, written now if it was loaded as an object."""
+        return self._text()
 
     @property
     def asm(self) -> str:
@@ -113,14 +121,26 @@ class Engine:
         CompileError
             If the text is malformed or an external function cannot be found.
         """
-        name = cache.key(text, self.target) if keep else ""
-        obj = cache.read(name) if keep else None
-        if obj is not None:
-            return self.load(obj, _EXPORTED.findall(text), ir=text)
-        code = self._compile(text, verify, _STRENGTH if keep else _STRENGTH | _SCHEDULING)
         if keep:
-            cache.write(name, code.object)
+            return self.library(lambda: text, "text", text, verify=verify)
+        return self._compile(text, verify, _STRENGTH | _SCHEDULING)
+
+    def library(self, text: Callable[[], str], *identity: str, verify: bool = False) -> Code:
+        """As `compile` with ``keep``, of a text that is written only if it must be compiled.
+
+        ``identity`` determines the text.
+        """
+        name = self.record_name(*identity)
+        record = cache.read(name)
+        if record is not None:
+            return self.load(record.object, record.exports, text)
+        code = self._compile(text(), verify, _STRENGTH)
+        cache.write(name, cache.Record(code.object, tuple(code.symbols)))
         return code
+
+    def record_name(self, *identity: str) -> str:
+        """The name in the cache of what `library` makes."""
+        return cache.key(self.target, "library", *identity)
 
     def _compile(self, text: str, verify: bool, left_out: Mapping[str, bool]) -> Code:
         with self._lock:
@@ -128,12 +148,24 @@ class Engine:
             self._check_externals(f.name for f in module.functions if f.is_declaration)
             with _left_out(left_out):
                 obj = self._machine.emit_object(module)
-            return self.load(obj, _EXPORTED.findall(text), ir=text)
+            return self.load(obj, _EXPORTED.findall(text), lambda: text)
 
-    def load(self, obj: bytes, exported: Iterable[str], ir: str = "") -> Code:
-        """Load an object file made by `compile`, now or in another process."""
+    def load(
+        self,
+        obj: bytes,
+        exported: Iterable[str],
+        text: Callable[[], str] = lambda: "",
+        more: Iterable[bytes] = (),
+    ) -> Code:
+        """Load an object file made by `compile`, now or in another process.
+
+        ``text`` writes the LLVM text it was made from. ``more`` are objects of the same
+        library: one library with many is loaded faster than many libraries.
+        """
         with self._lock:
             library = llvm.JITLibraryBuilder().add_object_img(obj).add_current_process()
+            for other in more:
+                library.add_object_img(other)
             names = list(exported)
             for name in names:
                 library.export_symbol(name)
@@ -141,7 +173,7 @@ class Engine:
                 if name not in names:
                     library.import_symbol(name, address)
             tracker = self._link(library)
-            return Code(self, {name: tracker[name] for name in names}, ir, obj, tracker)
+            return Code(self, {name: tracker[name] for name in names}, text, obj, tracker)
 
     def _link(self, library: llvm.JITLibraryBuilder) -> llvm.ResourceTracker:
         self._loaded += 1

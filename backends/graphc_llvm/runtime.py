@@ -35,9 +35,10 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache as once
 from pathlib import Path
 
+from graphc_llvm import cache
 from graphc_llvm.jit import Code, engine, provide
 from graphc_llvm.target import Target, host
 
@@ -81,14 +82,14 @@ def native(files: Sequence[str], values: Mapping[str, str]) -> str:
     return _NAME.sub(lambda match: values.get(match[0], match[0]), source)
 
 
-@cache
+@once
 def load() -> Code:
     """The runtime in this process, for modules loaded into any engine after it.
 
     The workers outlive the interpreter's shutdown, so the code is never unloaded.
     """
     target = host()
-    code = engine(target).compile(text(target), verify=True, keep=True)
+    code = engine(target).library(lambda: text(target), cache.source(), "runtime", verify=True)
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(code._tracker))
     for name in EXPORTS:
         provide(name, code.symbols[name])

@@ -36,6 +36,8 @@ class Report:
         Seconds of the steps after the graph stages, in order: ``loops``, ``codegen``, ``load``.
     ulp_bounds
         For each inexact op its largest error in units in the last place, (float32, float64).
+    notes
+        What the backend says, by title.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Report:
     timings: Mapping[str, float] = field(default_factory=dict)
     options: Options = field(default_factory=Options)
     ulp_bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def cost(self) -> Cost:
@@ -85,6 +88,7 @@ class Report:
             "gradient_cost_ratio": None if isnan(ratio := self.gradient_cost_ratio) else ratio,
             "kinks": list(KINKS),
             "ulp_bounds": {op: list(bounds) for op, bounds in self.used_bounds.items()},
+            "notes": dict(self.notes),
         }
 
     def _stages(self) -> Iterator[dict[str, Any]]:
@@ -141,6 +145,7 @@ class Report:
         ratio = f"{self.gradient_cost_ratio:.2f}" + (f" (at {at})" if at else "")
         yield "all flops / forward flops", ratio
         yield "math", self.options.math
+        yield from self.notes.items()
         yield from zip(("at kinks", *[""] * len(KINKS)), KINKS, strict=False)
 
     def __str__(self) -> str:

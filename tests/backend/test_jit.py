@@ -81,35 +81,6 @@ def test_malformed_text_is_refused() -> None:
         engine().compile("define i64 @f( {")
 
 
-def test_object_is_kept_for_other_processes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GRAPHC_CACHE", str(tmp_path / "cache"))
-    text = ADD + "\ndefine internal void @hidden() {\n  ret void\n}"
-    engine().compile(text, keep=True)
-    (file,) = (tmp_path / "cache").iterdir()
-    with monkeypatch.context() as patch:
-        patch.setattr(engine(), "_compile", lambda *_: pytest.fail("was compiled again"))
-        again = engine().compile(text, keep=True)
-    assert list(again.symbols) == ["add"]
-    assert call(again, "add", 40, 2) == 42
-    content = file.read_bytes()
-    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    assert call(engine().compile(text, keep=True), "add", 1, 1) == 2
-    assert file.read_bytes() == content
-
-
-@pytest.mark.parametrize("place", ["", "file/under"])
-def test_without_a_cache_directory_all_is_compiled(
-    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("GRAPHC_CACHE", place and str(tmp_path / place))
-    for _ in range(2):
-        assert call(engine().compile(ADD, keep=True), "add", 1, 1) == 2
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
-
-
 def test_one_engine_per_target() -> None:
     assert engine() is engine(host())
 
