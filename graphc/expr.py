@@ -73,16 +73,27 @@ class Scope:
         return f"{self.parent.path}/{self.name}" if self.parent else self.name
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class Origin:
-    """Why a node exists, if the user did not write it.
+    """Why nodes exist, if the user did not write them.
 
-    ``rule`` names the derivative (``d mul/d 0``) or the rewrite that made it, ``stem`` is
-    the node it was made for.
+    Attributes
+    ----------
+    rule
+        The derivative (``d mul``) or the rewrite (``rewrite:mul-one``) that made them.
+    stem
+        The node that they were made for.
+    parts
+        Of a derivative: the piece for each operand of the stem, None where there is none.
+    copy_of
+        The node that this one stands for, if a function was mapped, or put on other operands,
+        after its derivative was taken.
     """
 
     rule: str
     stem: Expr
+    parts: Sequence[Expr | None] = ()
+    copy_of: Expr | None = None
 
 
 class _Building(threading.local):
@@ -145,15 +156,21 @@ def scoped(function: F) -> F:
 
 
 @contextmanager
-def stemming(rule: str, stem: Expr) -> Iterator[None]:
+def stemming(rule: str, stem: Expr, copy_of: Expr | None = None) -> Iterator[None]:
     """Nodes made inside are made by ``rule`` for ``stem`` and keep its line and scope."""
     outer = _building.scope, _building.source, _building.origin
     _building.scope, _building.source = stem.scope, stem.source
-    _building.origin = Origin(rule, stem)
+    _building.origin = Origin(rule, stem, (), copy_of)
     try:
         yield
     finally:
         _building.scope, _building.source, _building.origin = outer
+
+
+def note_parts(parts: Sequence[Expr | None]) -> None:
+    """Tell which of the nodes that are being made stand for which operand of the stem."""
+    if _building.origin is not None:
+        _building.origin.parts = parts
 
 
 @contextmanager
@@ -579,8 +596,24 @@ def replace(
 
 
 def substitute(outputs: Sequence[Expr], mapping: Mapping[Expr, Expr]) -> list[Expr]:
-    """The outputs with some nodes replaced by others."""
-    return replace(outputs, lambda n, args: mapping[n] if n in mapping else rebuild(n, args))
+    """The outputs with some nodes replaced by others; those that use them are copies."""
+
+    def step(node: Expr, args: tuple[Expr, ...]) -> Expr:
+        if node in mapping:
+            return mapping[node]
+        if not any(a is not b for a, b in zip(node.args, args, strict=True)):
+            return node
+        return copied(node, args)
+
+    return replace(outputs, step)
+
+
+def copied(node: Expr, args: tuple[Expr, ...]) -> Expr:
+    """The node on other operands, which knows what it is a copy of."""
+    rule, stem = (node.origin.rule, node.origin.stem) if node.origin else ("copy", node)
+    type = node.op.infer([a.type for a in args], node.attrs)
+    with stemming(rule, stem, node):
+        return Expr(node.op, args, node.attrs, type, node.name)
 
 
 __all__ = [
@@ -598,9 +631,11 @@ __all__ = [
     "as_expr",
     "constant",
     "constant_value",
+    "copied",
     "current_dtype",
     "default_dtype",
     "describe",
+    "note_parts",
     "rebuild",
     "refuse_bool",
     "replace",

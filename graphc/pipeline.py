@@ -16,12 +16,13 @@ from graphc.expr import Expr
 from graphc.graph import Graph
 from graphc.rewrite.cse import merged
 from graphc.rewrite.engine import Rewriting, Stage, allowed
+from graphc.rewrite.moves import Moves
 from graphc.rewrite.multiply_add import fuse_multiply_add
 
 Math = Literal["strict", "default", "fast"]
 
 #: A graph, how often each rule fired, and what the nodes of the graph before became.
-StageResult: TypeAlias = tuple[Graph, dict[str, int], Mapping[Expr, Expr]]
+StageResult: TypeAlias = tuple[Graph, dict[str, int], Moves]
 
 
 @dataclass(frozen=True)
@@ -58,15 +59,20 @@ class GraphStage:
 class Snapshot:
     """What a stage left behind.
 
-    ``became`` maps nodes of the graph before to what they are now; some of those are no part
-    of the graph any more.
+    ``moves`` says what became of the nodes of the graph before; some of what they are now is
+    no part of the graph any more.
     """
 
     stage: str
     graph: Graph
     seconds: float = 0.0
     fired: dict[str, int] = field(default_factory=dict)
-    became: Mapping[Expr, Expr] = field(default_factory=dict, repr=False)
+    moves: Moves = field(default_factory=Moves, repr=False)
+
+    @property
+    def became(self) -> Mapping[Expr, Expr]:
+        """What the nodes of the graph before are now."""
+        return self.moves.final
 
     @property
     def nodes(self) -> int:
@@ -75,7 +81,8 @@ class Snapshot:
 
 def _cse(graph: Graph, options: Options) -> StageResult:
     became = merged(graph.roots)
-    return graph.with_roots([became[r] for r in graph.roots]), {}, became
+    after = graph.with_roots([became[r] for r in graph.roots])
+    return after, {}, Moves(became, (became,))
 
 
 def _rules(*groups: Stage) -> Callable[[Graph, Options], StageResult]:
@@ -85,19 +92,20 @@ def _rules(*groups: Stage) -> Callable[[Graph, Options], StageResult]:
         wanted = [g for g in groups if g not in options.skip or g == "expand"]
         run = Rewriting(allowed(wanted, options.math == "strict"), graph.settled)
         roots = run.run(graph.roots)
-        return graph.with_roots(roots, run.settled()), dict(run.fired), run.final
+        return graph.with_roots(roots, run.settled()), dict(run.fired), run.moves()
 
     return run
 
 
 def _multiply_add(graph: Graph, options: Options) -> StageResult:
     if options.math == "strict":
-        return graph, {}, {n: n for n in graph.nodes()}
+        return graph, {}, Moves({n: n for n in graph.nodes()})
     fused, count = fuse_multiply_add(graph.roots)
     whole = merged([fused[r] for r in graph.roots])
     became = {old: whole[new] for old, new in fused.items() if new in whole}
     roots = [became[r] for r in graph.roots]
-    return graph.with_roots(roots), {"multiply-add": count} if count else {}, became
+    fired = {"multiply-add": count} if count else {}
+    return graph.with_roots(roots), fired, Moves(became, (fused, whole))
 
 
 #: From the user's graph to the graph that is turned into loops. Each later stage repeats the
@@ -121,11 +129,11 @@ def run_stages(
         if stage.optional and stage.name in options.skip:
             continue
         start = time.perf_counter()
-        after, fired, became = stage.run(snapshots[-1].graph, options)
+        after, fired, moves = stage.run(snapshots[-1].graph, options)
         seconds = time.perf_counter() - start
         if options.verify:
             verify(stage.name, snapshots[-1].graph, after)
-        snapshots.append(Snapshot(stage.name, after, seconds, fired, became))
+        snapshots.append(Snapshot(stage.name, after, seconds, fired, moves))
     return snapshots
 
 

@@ -54,7 +54,8 @@ def batched(
 
 def _stamp(node: Expr) -> AbstractContextManager[None]:
     origin = node.origin
-    return stemming(origin.rule, origin.stem) if origin else stemming("map", node)
+    rule, stem = (origin.rule, origin.stem) if origin else ("map", node)
+    return stemming(rule, stem, node)
 
 
 def _rule(node: Expr) -> BatchRule:

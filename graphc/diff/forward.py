@@ -17,6 +17,7 @@ from graphc.errors import UnsupportedOpError
 from graphc.expr import (
     Expr,
     describe,
+    note_parts,
     scalar_like,
     stemming,
     substitute,
@@ -44,7 +45,9 @@ def push(node: Expr, tangents: Sequence[Expr | None]) -> Expr | None:
             f"{op.name} has no derivative", where=describe([("node", node)])
         )
     pairs = zip(tangents, op.partials(node, *node.args), strict=True)
-    terms = [scale(t, p) for t, p in pairs if t is not None and p is not None]
+    parts = [None if t is None or p is None else scale(t, p) for t, p in pairs]
+    note_parts(parts)
+    terms = [part for part in parts if part is not None]
     return total(terms) if terms else None
 
 

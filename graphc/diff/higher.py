@@ -134,7 +134,7 @@ def _cost(y: Expr, forward: Expr, reverse: Expr) -> JacobianCost:
 
 def _marked(made: Expr, y: Expr, text: str) -> Expr:
     """The same node, with how it was made as its origin."""
-    with stemming(f"d jacobian by {text}", y):
+    with stemming(f"d jacobian by {text}", y, made):
         return Expr(made.op, made.args, made.attrs, made.type)
 
 

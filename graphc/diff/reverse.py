@@ -24,6 +24,7 @@ from graphc.expr import (
     Expr,
     constant_value,
     describe,
+    note_parts,
     scalar_like,
     stemming,
     substitute,
@@ -127,7 +128,9 @@ def accumulate(
         if not goes_on:
             continue
         with stemming(f"d {node.op.name}", node):
-            for x, piece in zip(node.args, pull(node, spread(ct, node)), strict=True):
+            pieces = pull(node, spread(ct, node))
+            note_parts(pieces)
+            for x, piece in zip(node.args, pieces, strict=True):
                 if piece is not None and x in on_path and x.dtype.is_float:
                     pending.setdefault(x, []).append(_unbroadcast(piece, x))
     return table

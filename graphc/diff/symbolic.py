@@ -15,7 +15,16 @@ from graphc.diff.checks import Unused, check_output, check_targets
 from graphc.diff.paths import count_text
 from graphc.diff.reverse import scale, spread
 from graphc.errors import DifferentiationError, UnsupportedOpError
-from graphc.expr import Expr, describe, scalar_like, stemming, topological, uncollected
+from graphc.expr import (
+    Expr,
+    copied,
+    describe,
+    note_parts,
+    scalar_like,
+    stemming,
+    topological,
+    uncollected,
+)
 from graphc.ops import elementwise as ew
 from graphc.ops.table import Partial
 
@@ -114,18 +123,15 @@ def _chain(node: Expr, known: Known) -> Partial | None:
     """``d f(u, v) = f_u du + f_v dv``"""
     assert node.op.partials is not None
     partials = node.op.partials(node, *node.args)
-    terms = [
-        _times(p, d) for p, d in zip(partials, known, strict=True)
-        if p is not None and d is not None
-    ]  # fmt: skip
-    return _total(terms, node)
+    pairs = zip(partials, known, strict=True)
+    return _sum([None if p is None or d is None else _times(p, d) for p, d in pairs], node)
 
 
 def _product(node: Expr, known: Known) -> Partial | None:
     """``d (u v) = du v + u dv``"""
     (u, v), (du, dv) = node.args, known
-    terms = [_times(du, v)] if du is not None else []
-    return _total(terms + ([_times(u, dv)] if dv is not None else []), node)
+    left = None if du is None else _times(du, v)
+    return _sum([left, None if dv is None else _times(u, dv)], node)
 
 
 def _quotient(node: Expr, known: Known) -> Partial | None:
@@ -148,6 +154,12 @@ def _times(a: Partial, b: Partial) -> Partial:
     if isinstance(a, int):
         return b if a == 1 else -b
     return scale(a, b)
+
+
+def _sum(parts: Known, node: Expr) -> Partial | None:
+    """The sum of what each operand gives."""
+    note_parts([part if isinstance(part, Expr) else None for part in parts])
+    return _total([part for part in parts if part is not None], node)
 
 
 def _total(terms: Sequence[Partial], like: Expr) -> Partial | None:
@@ -185,17 +197,11 @@ def written_out(root: Expr) -> Expr:
                 done.append(node)
             elif operands_done:
                 place = len(done) - len(node.args)
-                done[place:] = [_copy(node, tuple(done[place:]))]
+                done[place:] = [copied(node, tuple(done[place:]))]
             else:
                 pending.append((node, True))
                 pending.extend((a, False) for a in reversed(node.args))
     return done[0]
-
-
-def _copy(node: Expr, args: tuple[Expr, ...]) -> Expr:
-    rule, stem = (node.origin.rule, node.origin.stem) if node.origin else ("copy", node)
-    with stemming(rule, stem):
-        return Expr(node.op, args, node.attrs, node.type, node.name)
 
 
 __all__ = ["diff"]

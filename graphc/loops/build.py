@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from graphc.expr import Expr, constant_value
 from graphc.graph import Graph, graph_guards, graph_symbols
@@ -18,9 +19,10 @@ from graphc.ops.leaves import Parameter
 
 def build_program(graph: Graph, *, merge: bool = True) -> tuple[Program, Fusion]:
     """The loop program of an expanded graph. ``merge=False``: a kernel for every node."""
-    graph = with_copies(graph)
+    graph, became = with_copies(graph)
     fusion = fuse(graph, merge=merge)
-    return _Builder(graph, fusion).build(), fusion
+    builder = _Builder(graph, fusion)
+    return builder.build(), replace(fusion, became=became, buffers=builder.buffers)
 
 
 class _Builder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphc.expr import Expr, apply, rebuild, topological
+from graphc.expr import Expr, apply, rebuild, stemming, topological
 from graphc.graph import Graph
 from graphc.loops.access import VIEWS, Access, inner_merges, only_ones, resolve
 from graphc.loops.group import LEAVES, OWN_KERNEL, is_scalar_constant
@@ -15,8 +15,9 @@ from graphc.ops.movement import COPY, transpose
 COMPUTED = frozenset(["iota", "size"])
 
 
-def with_copies(graph: Graph) -> Graph:
-    """The graph with ``copy`` nodes wherever a kernel needs elements in memory of their own.
+def with_copies(graph: Graph) -> tuple[Graph, dict[Expr, Expr]]:
+    """The graph with ``copy`` nodes wherever a kernel needs elements in memory of their own,
+    and what its nodes became.
 
     Afterwards every view that is not a root can be read by strides from a node that is no view,
     every operand of a node with a kernel of its own has memory, and every root is computed
@@ -30,12 +31,13 @@ def with_copies(graph: Graph) -> Graph:
         new = made[root]
         plain = new.op.name in VIEWS | LEAVES or new in roots
         roots.append(copy(new) if plain else new)
-    return graph.with_roots(roots)
+    return graph.with_roots(roots), made
 
 
 def copy(x: Expr) -> Expr:
     """The same elements in memory of their own."""
-    return apply(COPY, (x,))
+    with stemming("copy", x):
+        return apply(COPY, (x,))
 
 
 def strided(x: Expr) -> Access | None:
@@ -82,12 +84,13 @@ def _contraction(node: Expr) -> Expr:
     a, b, c = parse(node.attrs["subscripts"])
     inner = [x for x in a if x in b and x not in c]
     left, right = (_inner_last(letters, inner) for letters in (a, b))
-    x, y = (
-        copy(transpose(operand, axes))
-        for operand, axes in zip(node.args, (left, right), strict=True)
-    )
     la, lb = "".join(a[i] for i in left), "".join(b[i] for i in right)
-    return apply(CONTRACT, (x, y), {"subscripts": f"{la},{lb}->{c}"})
+    with stemming("summed axes last", node):
+        x, y = (
+            copy(transpose(operand, axes))
+            for operand, axes in zip(node.args, (left, right), strict=True)
+        )
+        return apply(CONTRACT, (x, y), {"subscripts": f"{la},{lb}->{c}"})
 
 
 def _inner_last(letters: str, inner: Sequence[str]) -> list[int]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from graphc.expr import Expr, constant_value
 from graphc.graph import Graph
+from graphc.loops.ir import Buffer
 from graphc.types import Size
 
 REDUCTIONS = frozenset(["sum", "prod", "max", "min", "any", "all", "argmax", "argmin"])
@@ -62,12 +64,19 @@ class Group:
 
 @dataclass(frozen=True)
 class Fusion:
-    """Groups, and single nodes with kernels of their own, in an order that can run."""
+    """Groups, and single nodes with kernels of their own, in an order that can run.
+
+    ``refused`` says why the kernels of a value and of a node that reads it are not one;
+    ``became`` says what the nodes of the last graph stage are in this graph, and ``buffers``
+    which memory of the program nodes have.
+    """
 
     graph: Graph
     units: tuple[Group | Expr, ...]
     stored: frozenset[Expr]
     refused: dict[tuple[Expr, Expr], str]
+    became: Mapping[Expr, Expr] = field(default_factory=dict)
+    buffers: Mapping[Expr, Buffer] = field(default_factory=dict)
 
     def owns_memory(self, node: Expr) -> bool:
         return owns_memory(node, self.stored)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, overload
+from weakref import WeakKeyDictionary
 
 from graphc.expr import Expr, rebuild, topological, uncollected
 
@@ -30,20 +31,24 @@ class Interner:
         return self._known.setdefault(key, node)
 
 
-def merge(roots: Sequence[Expr]) -> list[Expr]:
-    """The roots with equal nodes merged, in one walk."""
-    memo = merged(roots)
-    return [memo[r] for r in roots]
-
-
 def merged(roots: Sequence[Expr]) -> dict[Expr, Expr]:
-    """For each node of a graph the one that stands for it after equal nodes are merged."""
+    """For each node of a graph the one that stands for it when equal nodes are merged, in one
+    walk."""
     interner = Interner()
     memo: dict[Expr, Expr] = {}
     with uncollected():
         for node in topological(roots):
             memo[node] = interner.intern(rebuild(node, [memo[a] for a in node.args]))
     return memo
+
+
+#: What `cse` merged into a node.
+_gone: WeakKeyDictionary[Expr, list[Expr]] = WeakKeyDictionary()
+
+
+def merged_into(node: Expr) -> Sequence[Expr]:
+    """Nodes that `cse` merged into a node, outside of any compilation."""
+    return _gone.get(node, [])
 
 
 @overload
@@ -58,6 +63,9 @@ def cse(exprs: Expr | Sequence[Expr]) -> Expr | list[Expr]:
     Two nodes are equal if they apply the same operation with the same constants to equal
     operands (in any order where it is commutative). Constants are equal if their bits are.
     """
-    if isinstance(exprs, Expr):
-        return merge([exprs])[0]
-    return merge(exprs)
+    memo = merged([exprs] if isinstance(exprs, Expr) else exprs)
+    first: dict[Expr, Expr] = {}
+    for node, kept in memo.items():
+        if first.setdefault(kept, node) is not node:
+            _gone.setdefault(kept, []).append(node)
+    return memo[exprs] if isinstance(exprs, Expr) else [memo[e] for e in exprs]

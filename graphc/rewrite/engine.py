@@ -23,7 +23,7 @@ operations are matched in either order, so no rule has to put them in order.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal, TypeAlias
@@ -31,6 +31,7 @@ from typing import Literal, TypeAlias
 from graphc.expr import Expr, rebuild, stemming
 from graphc.ops.movement import broadcast_to
 from graphc.rewrite.cse import Interner
+from graphc.rewrite.moves import Moves
 
 RuleClass: TypeAlias = Literal["exact", "sign-of-zero", "reassociating", "domain-changing"]
 Stage: TypeAlias = Literal["fold", "simplify", "stabilize", "expand"]
@@ -180,6 +181,8 @@ class Rewriting:
         self.fired: Counter[str] = Counter()
         self._interner = Interner()
         self._final: dict[Expr, Expr] = {}
+        self._becomes: dict[Expr, Expr] = {}
+        self._applied: dict[Expr, str] = {}
         self._depth: dict[Expr, int] = {}
 
     def run(self, roots: Sequence[Expr]) -> list[Expr]:
@@ -188,10 +191,9 @@ class Rewriting:
             self._settle(root)
         return [self._final[r] for r in roots]
 
-    @property
-    def final(self) -> Mapping[Expr, Expr]:
-        """What each node, given or met on the way, became."""
-        return self._final
+    def moves(self) -> Moves:
+        """What became of the nodes, those given and those met on the way."""
+        return Moves(self._final, (self._becomes,), self._applied)
 
     def settled(self) -> Settled:
         """For a later run: what this one has left."""
@@ -199,7 +201,7 @@ class Rewriting:
 
     def _settle(self, root: Expr) -> None:
         """Find the final form of a node and of all it depends on."""
-        final, becomes = self._final, dict[Expr, Expr]()
+        final, becomes = self._final, self._becomes
         stack = [root]
         while stack:
             node = stack[-1]
@@ -237,6 +239,7 @@ class Rewriting:
             return node
         rule, operands = found
         self.fired[rule.name] += 1
+        self._applied[node] = rule.name
         with stemming(f"rewrite:{rule.name}", node):
             result = _fit(rule.apply(node, *operands), node, rule)
         self._depth[result] = self._depth.get(node, 0) + 1
