@@ -131,6 +131,6 @@ def _provide_gemm(target: Target, dtype: str) -> None:
     if (target, dtype) not in _libraries:
         jit = engine(target)
         text = partial(source.contractions_text, target, dtype)
-        code = jit.library(text, cache.source(), "contractions", dtype)
+        code = jit.library(text, cache.SOURCE, "contractions", dtype)
         _libraries[target, dtype] = code
         jit.provide(code)

@@ -178,5 +178,5 @@ def load() -> Code:
     """The builtin's code in this process: ``gc_call``, ``gc_direct`` and ``gc_run``."""
     target, constants = host(), str(_constants())
     return engine(target).library(
-        lambda: text(target), cache.source(), "builtin", constants, verify=True
+        lambda: text(target), cache.SOURCE, "builtin", constants, verify=True
     )

@@ -14,21 +14,22 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import importlib
 import os
 import random
 import re
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import llvmlite
 import llvmlite.binding as llvm
 
+from graphc import types
+from graphc.loops import ir
 from graphc_llvm.target import Target
 
 #: Part of every name: a new one for each change of what the files hold.
@@ -100,30 +101,27 @@ def key(target: Target, *parts: str) -> str:
 
 
 def _versions() -> str:
-    return f"{_FORMAT} {llvmlite.__version__} {llvm.llvm_version_info}"
+    own = sys.modules["graphc"].__version__
+    return f"{_FORMAT} {own} {llvmlite.__version__} {llvm.llvm_version_info}"
 
 
-@cache
-def source() -> str:
-    """What identifies the code of this package and of the core modules that it reads.
+def _source(package: str, *files: str) -> str:
+    """Names, sizes and times of the source files in a package, and of some others."""
+    pending, found = [package], []
+    while pending:
+        for entry in os.scandir(pending.pop()):
+            if entry.name.endswith((".py", ".ll")):
+                found.append((entry.path[len(package) :], entry.stat()))
+            elif entry.is_dir() and entry.name != "__pycache__":
+                pending.append(entry.path)
+    found += [(os.path.basename(file), os.stat(file)) for file in files]
+    return str(sorted((name, s.st_size, s.st_mtime_ns) for name, s in found))
 
-    It stands for LLVM text in the names of objects whose text need then not be written.
-    """
-    here = Path(__file__).parent
-    core = Path(importlib.import_module("graphc").__file__ or "").parent
-    files = [*_files(here), core / "types.py", core / "loops" / "ir.py"]
-    version = importlib.import_module("graphc").__version__
-    stats = [(file.name, file.stat()) for file in files]
-    return f"{version} {[(name, s.st_size, s.st_mtime_ns) for name, s in stats]}"
 
-
-def _files(folder: Path) -> Iterator[Path]:
-    """The source files in a package, in a fixed order."""
-    for entry in sorted(os.scandir(folder), key=lambda e: e.name):
-        if entry.name.endswith((".py", ".ll")):
-            yield Path(entry.path)
-        elif entry.is_dir() and entry.name != "__pycache__":
-            yield from _files(Path(entry.path))
+#: Stands for LLVM text in the names of objects whose text need then not be written: what
+#: identifies the code of this package and of the core modules that it reads. It is looked up
+#: before the modules that write text are imported, lest it be of newer files than they are.
+SOURCE = _source(os.path.dirname(__file__), str(types.__file__), str(ir.__file__))
 
 
 def read(name: str) -> Record | None:

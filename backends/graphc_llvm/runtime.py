@@ -89,7 +89,7 @@ def load() -> Code:
     The workers outlive the interpreter's shutdown, so the code is never unloaded.
     """
     target = host()
-    code = engine(target).library(lambda: text(target), cache.source(), "runtime", verify=True)
+    code = engine(target).library(lambda: text(target), cache.SOURCE, "runtime", verify=True)
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(code._tracker))
     for name in EXPORTS:
         provide(name, code.symbols[name])

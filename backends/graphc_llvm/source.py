@@ -38,7 +38,7 @@ def identity(job: Job, program: Program) -> tuple[str, ...]:
     text = repr(program)
     constants = [hashlib.sha256(b.value or b"").hexdigest() for b in program.constants]
     nans = _nans(program) if "value=nan" in text else []
-    return cache.source(), job.name, job.math, text, str(constants), str(nans)
+    return cache.SOURCE, job.name, job.math, text, str(constants), str(nans)
 
 
 def _nans(program: Program) -> list[bytes]:

@@ -80,20 +80,24 @@ def test_names_tell_apart_what_objects_are_made_of(monkeypatch: pytest.MonkeyPat
     assert all(len(name) == 64 for name in found)
 
 
-def test_source_changes_with_any_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = tmp_path / "package"
+def test_source_changes_with_any_file(tmp_path: Path) -> None:
+    package, other = tmp_path / "package", tmp_path / "other.py"
     (package / "native").mkdir(parents=True)
-    for name in ("cache.py", "native/call.ll", "notes.txt"):
-        (package / name).write_text("1")
-    monkeypatch.setattr(cache, "__file__", str(package / "cache.py"))
-    source = cache.source.__wrapped__
-    first = source()
-    (package / "notes.txt").write_text("other")
-    assert source() == first
-    (package / "native" / "call.ll").write_text("12")
-    second = source()
+    for path in (package / "a.py", package / "native" / "b.ll", package / "c.txt", other):
+        path.write_text("1")
+
+    def source() -> str:
+        return cache._source(str(package), str(other))
+
+    found = [source()]
+    (package / "c.txt").write_text("other")
+    assert source() == found[0]
+    for path in (package / "native" / "b.ll", other):
+        path.write_text("12")
+        found.append(source())
     (package / "new.py").write_text("")
-    assert len({first, second, source()}) == 3
+    found.append(source())
+    assert len(set(found)) == 4
 
 
 # Damage and attacks ---------------------------------------------------------------------------
