@@ -83,7 +83,7 @@ class _Native:
     def _obtain(self, job: Job, program: Program, target: Target) -> Code:
         """The program's code: kept from another time, or made and kept."""
         start = time.perf_counter()
-        name = cache.key(target, "program", *source.identity(job, program))
+        name = cache.key(target, "program", *source.identity(job, program, target))
         record = cache.read(name)
         if record is not None and recall_functions(target, record.needs):
             text = partial(source.program_text, job, program, target)

@@ -7,10 +7,9 @@ finds all it needs in the cache does without them.
 from __future__ import annotations
 
 import hashlib
-import struct
 
 from graphc.backend import Job
-from graphc.loops.ir import Const, LoopKernel, Program, statements
+from graphc.loops.ir import Program
 from graphc.types import Size
 from graphc_llvm import cache
 from graphc_llvm.call import Signature, emit_entry
@@ -33,20 +32,13 @@ def signature(job: Job, program: Program) -> Signature:
     )
 
 
-def identity(job: Job, program: Program) -> tuple[str, ...]:
+def identity(job: Job, program: Program, target: Target) -> tuple[str, ...]:
     """Texts that are the same for two programs only if the same code is made of them."""
     text = repr(program)
+    if "value=nan" in text:  # which does not tell its bits
+        text = program_text(job, program, target)
     constants = [hashlib.sha256(b.value or b"").hexdigest() for b in program.constants]
-    nans = _nans(program) if "value=nan" in text else []
-    return cache.SOURCE, job.name, job.math, text, str(constants), str(nans)
-
-
-def _nans(program: Program) -> list[bytes]:
-    """The bits of constants that are not numbers, which their text does not tell."""
-    kernels = program.kernels
-    bodies = [k.body if isinstance(k, LoopKernel) else k.epilogue for k in kernels]
-    numbers = [s.value for body in bodies for s in statements(body) if isinstance(s, Const)]
-    return [struct.pack("d", value) for value in numbers if value != value]
+    return cache.SOURCE, job.name, job.math, text, str(constants)
 
 
 def program_module(job: Job, program: Program, target: Target) -> tuple[Module, dict[str, str]]:
