@@ -24,6 +24,7 @@ from graphc.diff.paths import paths as paths
 from graphc.diff.reverse import grad as grad
 from graphc.diff.reverse import value_and_grad as value_and_grad
 from graphc.diff.reverse import vjp as vjp
+from graphc.diff.sparsity import sparsity as sparsity
 from graphc.diff.symbolic import diff as diff
 from graphc.errors import GraphcError as GraphcError
 from graphc.expr import Expr as Expr

@@ -10,6 +10,7 @@ from graphc.diff.batching import basis, batched
 from graphc.diff.checks import Unused, as_list, check_output, check_targets, directions
 from graphc.diff.forward import pushed, seeds_of
 from graphc.diff.reverse import grad, pulled
+from graphc.diff.sparse import order_of, sparse_hessian, sparse_jacobian
 from graphc.diff.work import flops, typical
 from graphc.errors import DifferentiationError
 from graphc.expr import Expr, scalar_like, stemming
@@ -73,6 +74,7 @@ def jacobian(
     *,
     mode: Mode = "auto",
     unused: Unused = "error",
+    sparse: bool | str = False,
 ) -> Any:
     """Jacobian ``J[i..., j...] = d y[i...] / d x[j...]``, all its entries.
 
@@ -88,18 +90,28 @@ def jacobian(
         on both graphs (see `jacobian_cost`).
     unused
         As in `grad`.
+    sparse
+        True: only the entries that may differ from zero, for sizes that are numbers. They are
+        read off as few directions as a colouring of the pattern (see `sparsity`) needs, and
+        ``mode`` "auto" is the one with fewer. A str: the order of the colouring, one of the
+        strategies of `networkx.greedy_color`.
 
     Returns
     -------
     Expr or list of Expr
         Of shape ``(*y.shape, *x.shape)`` and x's element type, for each target. Its
         ``origin.rule`` names the mode, and with ``"auto"`` both counts.
+    SparseMatrix or list of SparseMatrix
+        If ``sparse``: of shape ``(y.size, x.size)``. As an output of a compiled function it
+        gives a ``scipy.sparse.csr_array``.
 
     Raises
     ------
     DifferentiationError
         If the output or a target is not a float, a target does not matter, or the mode is
-        unknown.
+        unknown; if it is to be sparse, as `sparsity`.
+    UnsupportedOpError
+        If it is to be sparse and SciPy is not installed.
 
     Examples
     --------
@@ -109,13 +121,22 @@ def jacobian(
     >>> gr.compile(x, gr.jacobian(y, x))([0.0, 3.0])
     array([[3., 0.],
            [1., 0.]])
+
+    >>> x = gr.vector("x", 1000, dtype="float64")
+    >>> gr.jacobian(x[1:] * x[:-1], x, sparse=True)
+    <sparse jacobian f64[999, 1000]: 2 directions (forward) for 1998 entries>
     """
     _check("jacobian", output, targets, unused)
     if mode not in ("auto", "forward", "reverse"):
         raise DifferentiationError(
             f"jacobian: mode is auto, forward or reverse, not {mode!r}",
         )
-    found = [_jacobian(output, x, mode) for x in as_list(targets)]
+    found: list[Any] = [
+        sparse_jacobian(output, x, mode, order_of(sparse))
+        if sparse
+        else _jacobian(output, x, mode)
+        for x in as_list(targets)
+    ]
     return found[0] if isinstance(targets, Expr) else found
 
 
@@ -160,7 +181,13 @@ def _check(who: str, output: Expr, targets: Expr | Sequence[Expr], unused: Unuse
     check_targets(who, [output], as_list(targets), unused)
 
 
-def hessian(output: Expr, targets: Expr | Sequence[Expr], *, unused: Unused = "error") -> Any:
+def hessian(
+    output: Expr,
+    targets: Expr | Sequence[Expr],
+    *,
+    unused: Unused = "error",
+    sparse: bool | str = False,
+) -> Any:
     """Second derivatives of a scalar, ``H[i..., j...] = d^2 f / d x[i...] d x[j...]``.
 
     Forward mode over the gradient. Symmetric to the last bit: the mean of the matrix and its
@@ -174,17 +201,24 @@ def hessian(output: Expr, targets: Expr | Sequence[Expr], *, unused: Unused = "e
         A node to differentiate with respect to, or several.
     unused
         As in `grad`.
+    sparse
+        As in `jacobian`. The symmetry lets a star colouring do with fewer directions; one of
+        all targets together.
 
     Returns
     -------
     Expr or list of list of Expr
         Of shape ``(*x.shape, *x.shape)`` for one target; for several, blocks ``H[a][b]`` of
         shape ``(*x_a.shape, *x_b.shape)``, those below the diagonal transposes of those above.
+    SparseMatrix or list of list of SparseMatrix
+        If ``sparse``: of shape ``(x_a.size, x_b.size)``.
 
     Raises
     ------
     DifferentiationError
-        As `grad`.
+        As `grad`; if it is to be sparse, as `sparsity`.
+    UnsupportedOpError
+        If it is to be sparse and SciPy is not installed.
 
     Examples
     --------
@@ -196,6 +230,9 @@ def hessian(output: Expr, targets: Expr | Sequence[Expr], *, unused: Unused = "e
     """
     wanted = as_list(targets)
     slopes = grad(output, wanted, unused=unused)
+    if sparse:
+        found = sparse_hessian(output, wanted, slopes, order_of(sparse))
+        return found[0][0] if isinstance(targets, Expr) else found
     blocks: list[list[Expr]] = []
     for i, (a, slope) in enumerate(zip(wanted, slopes, strict=True)):
         left = [_swapped(blocks[j][i], b) for j, b in enumerate(wanted[:i])]
