@@ -85,6 +85,13 @@ class SparseMatrix:
         made.has_canonical_format = True
         return made
 
+    def fits(self, given: Any) -> bool:
+        """Whether something is a CSR array of this pattern, its entries in this order."""
+        if not scipy_sparse().issparse(given) or given.format != "csr":
+            return False
+        same = np.array_equal(given.indptr, self.pattern.indptr)
+        return same and np.array_equal(given.indices, self.pattern.indices)
+
     @property
     def title(self) -> str:
         """Its type and what it takes, in a line."""

@@ -343,7 +343,7 @@ def _gather(node: Expr, operands: list[Sets | None], known: Known) -> Sets | Non
 def _scatter(node: Expr, operands: list[Sets | None], known: Known) -> Sets | None:
     (sets, _), axis = operands, node.attrs["axis"]
     assert sets is not None
-    index = _positions(node, known, int(shape_of(node)[axis]))
+    index = _positions(node, known, shape_of(node)[axis])
     if index is None:
         found = _reduced(node, sets, [axis])
         return Sets(np.broadcast_to(found.which, shape_of(node)), found.table)
