@@ -18,6 +18,7 @@ from graphc.backend import (
     ResultForm,
     get_backend,
 )
+from graphc.diff.sparse import SparseMatrix
 from graphc.errors import CompileError, GraphError, IndexOutOfRangeError, InputTypeError
 from graphc.expr import Expr, describe, uncollected
 from graphc.graph import Graph, check, graph_guards, graph_symbols
@@ -32,7 +33,9 @@ from graphc.structure import Form, FormError, flatten
 if TYPE_CHECKING:
     from graphc.inspect.report import Report
 
-Structure: TypeAlias = "Expr | Sequence[Structure] | Mapping[Any, Structure] | None"
+Structure: TypeAlias = (
+    "Expr | SparseMatrix | Sequence[Structure] | Mapping[Any, Structure] | None"
+)
 
 
 class CompiledFunction:
@@ -68,6 +71,7 @@ class CompiledFunction:
         outputs: Form,
         threads: int,
         target: str,
+        matrices: Mapping[int, SparseMatrix],
     ) -> None:
         self.name = name
         self.graph = graph
@@ -80,6 +84,7 @@ class CompiledFunction:
         self.timings: dict[str, float] = {}
         self._inputs = inputs
         self._outputs = outputs
+        self._matrices = matrices
         self._names = arguments.keywords(inputs, graph.inputs)
         self._form = _result_form(outputs)
         self._symbols = graph_symbols(graph)
@@ -118,9 +123,20 @@ class CompiledFunction:
             args, kwargs = self._flat_arguments(args, kwargs)
         direct = self._executable.callable
         result = (self._slow if direct is None else direct)(*args, **kwargs)
+        if self._matrices:
+            result = self._with_matrices(result)
         if self._outputs.flat or self._form == "none":
             return result
         return self._outputs.build(result)
+
+    def _with_matrices(self, result: Any) -> Any:
+        """The result with matrices for the values of their entries."""
+        if self._form == "single":
+            return self._matrices[0].matrix(result)
+        made = list(result)
+        for i, matrix in self._matrices.items():
+            made[i] = matrix.matrix(made[i])
+        return tuple(made) if self._form == "tuple" else made
 
     def _flat_arguments(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -143,6 +159,8 @@ class CompiledFunction:
     def _slow(self, *args: Any, **kwargs: Any) -> Any:
         """Convert the arguments and run, or raise the precise error and change nothing."""
         out = self._listed(kwargs.pop("out", None))
+        if out is not None:
+            out = [self._entries(i, value) for i, value in enumerate(out)]
         inputs = self.graph.inputs
         values = arguments.match(self.name, [str(x.name) for x in inputs], args, kwargs)
         arrays = [
@@ -171,7 +189,7 @@ class CompiledFunction:
         """The caller's arrays in the order of the outputs."""
         if out is None:
             return None
-        if isinstance(out, np.ndarray):
+        if isinstance(out, np.ndarray) or (self._matrices and self._form == "single"):
             return [out]
         if isinstance(out, (list, tuple)) and self._outputs.shallow:
             return list(out)
@@ -182,6 +200,19 @@ class CompiledFunction:
             return self._outputs.values(out)
         except FormError as error:
             raise arguments.form_error(f"{self.name}: out", error) from None
+
+    def _entries(self, place: int, out: Any) -> Any:
+        """The caller's array; of a sparse matrix the array of its entries."""
+        matrix = self._matrices.get(place)
+        if matrix is None:
+            return out
+        if not matrix.fits(out):
+            raise InputTypeError(
+                f"{self.name}: out of a sparse {matrix.name} is a CSR array of its pattern",
+                where=[f"expected  {matrix.title}", f"found     {type(out).__name__}"],
+                hint="one that an earlier call returned",
+            )
+        return out.data
 
     def _index_error(
         self, arrays: Sequence[Array], sizes: Mapping[str, int]
@@ -228,7 +259,17 @@ class CompiledFunction:
         """What compilation did and what a call costs; prints itself."""
         from graphc.inspect.report import Report
 
-        return Report(self.name, self.snapshots, self.program, self.timings, self.options)
+        return Report(
+            self.name,
+            self.snapshots,
+            self.program,
+            self.timings,
+            self.options,
+            notes={
+                **self._executable.notes,
+                **{f"output {i}": m.title for i, m in self._matrices.items()},
+            },
+        )
 
     def _repr_html_(self) -> str:
         return self.report()._repr_html_()
@@ -248,12 +289,14 @@ def _result_form(outputs: Form) -> ResultForm:
     return "tuple" if outputs.kind is tuple and outputs.flat else "list"
 
 
-def _flatten(what: str, structure: Structure) -> tuple[tuple[Expr, ...], Form]:
+def _flatten(
+    what: str, structure: Structure, kinds: type | tuple[type, ...] = Expr
+) -> tuple[tuple[Any, ...], Form]:
     """The Exprs of a structure, in order (GraphError if it holds anything else)."""
     hint = f"{what} is an Expr, or a list, tuple or dict of them"
     values, form = flatten(structure)
     for value in values:
-        if not isinstance(value, Expr):
+        if not isinstance(value, kinds):
             found, verb = type(value).__name__, "is" if form.kind is None else "holds"
             raise GraphError(f"compile: {what} {verb} {found}, not an expression", hint=hint)
     return tuple(values), form
@@ -327,7 +370,8 @@ def compile(
     outputs
         What a call returns, in the same form: an Expr, a list, a tuple, a dict, or None, nested
         as you like: ``gr.compile([x, t], gr.value_and_grad(loss, [w, b]))``. Nested forms and
-        dicts are put together in Python, which takes a few microseconds a call.
+        dicts are put together in Python, which takes a few microseconds a call. A sparse
+        Jacobian or Hessian comes as a ``scipy.sparse.csr_array``.
     updates
         The next value of parameters, by parameter. All are computed from the old values and
         the outputs; then the parameters change, all of them or, on any error, none.
@@ -372,15 +416,17 @@ def compile(
     if threads is not None and (type(threads) is not int or threads < 1):
         raise CompileError(f"compile: threads is a positive number, not {threads!r}")
     takes, input_form = _flatten("inputs", inputs)
-    gives, output_form = _flatten("outputs", outputs)
+    given, output_form = _flatten("outputs", outputs, (Expr, SparseMatrix))
+    matrices = {i: m for i, m in enumerate(given) if isinstance(m, SparseMatrix)}
+    gives = tuple(m.values if isinstance(m, SparseMatrix) else m for m in given)
     graph = check(Graph(takes, gives, _updates(updates)))
     options = Options(math, verify, _skipped(skip))
     chosen = get_backend(backend)
-    direct = input_form.flat and (output_form.flat or outputs is None)
+    direct = input_form.flat and (output_form.flat or outputs is None) and not matrices
     cls = chosen.function_class(CompiledFunction) if direct else CompiledFunction
     workers = threads or available_threads()
     function: CompiledFunction = cls(
-        name, graph, options, chosen, input_form, output_form, workers, target
+        name, graph, options, chosen, input_form, output_form, workers, target, matrices
     )
     if direct:
         chosen.bind(function, function._executable)
