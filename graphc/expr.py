@@ -9,6 +9,7 @@ stems from.
 from __future__ import annotations
 
 import gc
+import itertools
 import linecache
 import os
 import sys
@@ -105,6 +106,7 @@ class _Building(threading.local):
 
 
 _building = _Building()
+_numbers = itertools.count()
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _internal: dict[str, bool] = {}
 _sources: dict[tuple[str, int], Source] = {}
@@ -250,6 +252,8 @@ class Expr:
         The named part of the graph it belongs to.
     origin
         The derivative rule or rewrite that made it, and for which node.
+    number
+        Counts nodes in the order in which they are made: operands have smaller numbers.
     """
 
     __slots__ = (
@@ -257,6 +261,7 @@ class Expr:
         "args",
         "attrs",
         "name",
+        "number",
         "op",
         "origin",
         "scope",
@@ -272,6 +277,7 @@ class Expr:
     source: Source | None
     scope: Scope | None
     origin: Origin | None
+    number: int
 
     __array_priority__ = 1000
 
@@ -292,6 +298,7 @@ class Expr:
         put(self, "source", user_line())
         put(self, "scope", _building.scope)
         put(self, "origin", _building.origin)
+        put(self, "number", next(_numbers))
 
     def __setattr__(self, key: str, value: Any) -> None:
         raise AttributeError(f"an Expr is immutable ({key!r} cannot be set)")

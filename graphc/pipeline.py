@@ -14,10 +14,12 @@ from typing import Literal, TypeAlias
 from graphc.errors import VerificationError
 from graphc.expr import Expr
 from graphc.graph import Graph
+from graphc.ops.rolled import Piece
 from graphc.rewrite.cse import merged
 from graphc.rewrite.engine import Rewriting, Stage, allowed
 from graphc.rewrite.moves import Moves
 from graphc.rewrite.multiply_add import fuse_multiply_add
+from graphc.roll.stage import roll
 
 Math = Literal["strict", "default", "fast"]
 
@@ -48,11 +50,15 @@ class Options:
 
 @dataclass(frozen=True)
 class GraphStage:
-    """One step from a graph to a graph. ``run`` also returns how often each rule fired."""
+    """One step from a graph to a graph. ``run`` also returns how often each rule fired.
+
+    A ``rare`` stage leaves no snapshot if nothing fired.
+    """
 
     name: str
     run: Callable[[Graph, Options], StageResult]
     optional: bool = True
+    rare: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +83,23 @@ class Snapshot:
     @property
     def nodes(self) -> int:
         return len(self.graph.nodes())
+
+
+def _roll(graph: Graph, options: Options) -> StageResult:
+    """Pieces are rewritten by the later stages here: those see the loops as one node."""
+
+    def finish(piece: Piece) -> Sequence[Expr]:
+        inner = Graph(piece.inputs, piece.outputs)
+        for stage in GRAPH_STAGES[1:]:
+            if not (stage.optional and stage.name in options.skip):
+                inner = stage.run(inner, options)[0]
+        return inner.outputs
+
+    became, count = roll(graph.nodes(), graph.roots, finish)
+    if not count:
+        return graph, {}, Moves()
+    after = graph.with_roots([became[r] for r in graph.roots])
+    return after, {"roll": count}, Moves(became, (became,))
 
 
 def _cse(graph: Graph, options: Options) -> StageResult:
@@ -111,6 +134,7 @@ def _multiply_add(graph: Graph, options: Options) -> StageResult:
 #: From the user's graph to the graph that is turned into loops. Each later stage repeats the
 #: rules of the earlier ones on what it makes.
 GRAPH_STAGES: tuple[GraphStage, ...] = (
+    GraphStage("roll", _roll, rare=True),
     GraphStage("cse", _cse),
     GraphStage("fold", _rules("fold")),
     GraphStage("simplify", _rules("fold", "simplify")),
@@ -130,6 +154,8 @@ def run_stages(
             continue
         start = time.perf_counter()
         after, fired, moves = stage.run(snapshots[-1].graph, options)
+        if stage.rare and not fired:
+            continue
         seconds = time.perf_counter() - start
         if options.verify:
             verify(stage.name, snapshots[-1].graph, after)

@@ -12,7 +12,9 @@ from graphc.types import Size
 
 REDUCTIONS = frozenset(["sum", "prod", "max", "min", "any", "all", "argmax", "argmin"])
 LEAVES = frozenset(["input", "parameter", "constant", "iota", "size"])
-OWN_KERNEL = frozenset(["contract", "concatenate", "pad", "cumsum", "cumprod", "scatter_add"])
+OWN_KERNEL = frozenset(
+    ["contract", "concatenate", "pad", "cumsum", "cumprod", "scatter_add", "rolled"]
+)
 
 Axes = tuple[int | None, ...]
 

@@ -25,6 +25,7 @@ from graphc.loops.ir import (
     Statement,
     Store,
 )
+from graphc.loops.rolled import rolled_kernels
 from graphc.ops.contraction import axis_sizes, parse
 from graphc.types import Shape, Size, int64, product, same_size
 
@@ -40,6 +41,7 @@ def own_kernels(node: Expr, fusion: Fusion, buffer_of: BufferOf, name: str) -> l
         "cumsum": _scan,
         "cumprod": _scan,
         "scatter_add": _scatter,
+        "rolled": rolled_kernels,
     }[node.op.name]
     return build(node, fusion, buffer_of, name)
 

@@ -66,6 +66,8 @@ class Op:
         Flops for one element (transcendental functions count 8 to 20).
     guards
         Conditions on symbolic sizes that the type rule had to assume.
+    internal
+        Made by stages of the compiler only: no part of the table.
     """
 
     name: str
@@ -83,11 +85,13 @@ class Op:
     guards: Callable[[Sequence[TensorType], Attrs], list[Guard]] | None = None
     promote: Callable[..., tuple[DType, ...]] | None = None
     ufuncs: tuple[Any, ...] = field(default=())
+    internal: bool = False
 
     def __post_init__(self) -> None:
         if self.name in OPS:
             raise ValueError(f"op {self.name!r} is defined twice")
-        OPS[self.name] = self
+        if not self.internal:
+            OPS[self.name] = self
         object.__setattr__(self, "__name__", self.name)
         object.__setattr__(self, "__doc__", self.doc or self.evaluate.__doc__)
 

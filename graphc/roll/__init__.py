@@ -1,0 +1,1 @@
+"""Rolling: equal-shaped pieces of large scalar graphs become loops."""

@@ -1,0 +1,233 @@
+"""From segments of a region to the node that computes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from graphc.expr import Expr, Literal, constant, rebuild
+from graphc.ops.leaves import tensor
+from graphc.ops.rolled import Piece, Read, Rolled, Run
+from graphc.roll.regions import Element, Ints, Region, slot_dtype
+from graphc.roll.schedule import Segment
+from graphc.types import DType
+
+#: Externals that are copied into slots by one block.
+COPIES = 200
+
+
+@dataclass(eq=False)
+class _Column:
+    """What one operand of a piece is, for each repetition."""
+
+    operands: Ints
+    dtype: DType
+    read: Read | None = None
+    literal: Literal | None = None
+
+
+@dataclass(eq=False)
+class _Draft:
+    """A run under construction. ``inputs`` tells the column of each operand from outside."""
+
+    nodes: Ints
+    columns: list[_Column] = field(default_factory=list)
+    inputs: dict[tuple[int, int], int] = field(default_factory=dict)
+    results: list[int] = field(default_factory=list)
+    out: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Build:
+    """The program of a region: its operands, and the slot of each node that has one."""
+
+    program: Rolled
+    operands: list[Element | np.ndarray]
+    slots: Ints
+
+
+def build(region: Region, operands: Ints, segments: Sequence[Segment]) -> Build:
+    """The runs of a region."""
+    return _Builder(region, operands, segments).build()
+
+
+class _Builder:
+    def __init__(self, region: Region, operands: Ints, segments: Sequence[Segment]) -> None:
+        self.region = region
+        self.operands = operands
+        self.drafts = [_Draft(s.nodes) for s in segments]
+        self.sources: list[Element | np.ndarray] = []
+        self.source_of: dict[object, int] = {}
+        self.slots = np.full(len(operands), -1, np.int64)
+        self.copies: dict[int, int] = {}  # external: slot
+        self.place_externals()
+
+    # externals --------------------------------------------------------------------------------
+
+    def place_externals(self) -> None:
+        """Give each external a source, and a position in it."""
+        externals = self.region.externals
+        self.source = np.zeros(len(externals), np.int64)
+        self.position = np.zeros(len(externals), np.int64)
+        numbers: dict[str, list[int]] = {}
+        for e, meaning in enumerate(externals):
+            if isinstance(meaning, Literal):
+                numbers.setdefault(meaning.array.dtype.name, []).append(e)
+            else:
+                self.source[e] = self.source_number(meaning.base, meaning)
+                self.position[e] = meaning.index
+        for members in numbers.values():
+            values = np.stack([externals[e].array for e in members])  # type: ignore[union-attr]
+            self.source[members] = self.source_number(values.tobytes(), values)
+            self.position[members] = np.arange(len(members))
+
+    def source_number(self, key: object, value: Element | Ints) -> int:
+        number = self.source_of.setdefault(key, len(self.sources))
+        if number == len(self.sources):
+            self.sources.append(value)
+        return number
+
+    # slots ------------------------------------------------------------------------------------
+
+    def build(self) -> Build:
+        self.find_results()
+        for draft in self.drafts:
+            self.find_columns(draft)
+        self.place_slots()
+        runs = [*self.copy_runs(), *(self.run(draft) for draft in self.drafts)]
+        return Build(Rolled(runs, slot_dtype(self.region)), self.sources, self.slots)
+
+    def find_results(self) -> None:
+        """Nodes that are read outside of the repetition that computes them have slots."""
+        home = np.zeros(len(self.operands), np.int64)
+        count = 0
+        for draft in self.drafts:
+            rows = len(draft.nodes)
+            home[draft.nodes] = count + np.arange(rows)[:, None]
+            count += rows
+        self.home = home
+        node, column = np.nonzero(self.operands >= 0)
+        read = self.operands[node, column]
+        needed = np.zeros(len(self.operands), bool)
+        needed[read[home[read] != home[node]]] = True
+        needed[list(self.region.wanted)] = True
+        for draft in self.drafts:
+            draft.results = np.flatnonzero(needed[draft.nodes].any(axis=0)).tolist()
+
+    def find_columns(self, draft: _Draft) -> None:
+        """The operands that come from outside of a piece, equal ones once."""
+        first = draft.nodes[0]
+        homes = self.home[draft.nodes[:, 0]]
+        known: dict[tuple[bytes, str], int] = {}
+        for place, node in enumerate(first.tolist()):
+            for number, arg in enumerate(self.region.operands[node]):
+                if arg >= 0 and self.home[arg] == homes[0]:
+                    continue
+                found = self.operands[draft.nodes[:, place], number]
+                dtype = self.argument(node, number).dtype
+                key = found.tobytes(), dtype.name
+                column = known.setdefault(key, len(draft.columns))
+                if column == len(draft.columns):
+                    draft.columns.append(_Column(found, dtype))
+                    self.settle(draft.columns[column])
+                draft.inputs[place, number] = column
+
+    def argument(self, node: int, number: int) -> Expr:
+        return self.region.nodes[node].args[number]
+
+    def settle(self, column: _Column) -> None:
+        """Read a column where it lies, if all of it lies in one source; else from slots."""
+        outside = column.operands < 0
+        if not outside.any():
+            return
+        externals = -2 - column.operands[outside]
+        meaning = self.region.externals[externals[0]]
+        if outside.all() and (externals == externals[0]).all() and isinstance(meaning, Literal):
+            column.literal = meaning
+        elif outside.all() and (self.source[externals] == self.source[externals[0]]).all():
+            column.read = self.reading(int(self.source[externals[0]]), self.position[externals])
+        else:
+            self.copies.update(dict.fromkeys(externals.tolist(), -1))
+
+    def reading(self, source: int | None, positions: Ints) -> Read:
+        """A read of a source at positions, with a table if they do not move evenly."""
+        start = int(positions[0])
+        step = int(positions[1]) - start if len(positions) > 1 else 0
+        if (positions == start + step * np.arange(len(positions))).all():
+            return Read(source, start, step)
+        table = positions.astype(np.int32)
+        return Read(source, table=self.source_number(("table", table.tobytes()), table))
+
+    def place_slots(self) -> None:
+        end = len(self.copies)
+        self.copies = {e: slot for slot, e in enumerate(sorted(self.copies))}
+        for draft in self.drafts:
+            draft.out = end
+            rows = len(draft.nodes)
+            for k, place in enumerate(draft.results):
+                self.slots[draft.nodes[:, place]] = end + k * rows + np.arange(rows)
+            end += rows * len(draft.results)
+
+    # runs -------------------------------------------------------------------------------------
+
+    def copy_runs(self) -> list[Run]:
+        """Blocks that copy externals into slots."""
+        runs = []
+        every = list(self.copies)
+        for start in range(0, len(every), COPIES):
+            part = every[start : start + COPIES]
+            leaves = tuple(
+                tensor(f"p{k}", (), self.external_dtype(e)) for k, e in enumerate(part)
+            )
+            reads = tuple(Read(int(self.source[e]), int(self.position[e])) for e in part)
+            runs.append(Run(Piece(leaves, leaves), reads, 1, start, True))
+        return runs
+
+    def external_dtype(self, e: int) -> DType:
+        meaning = self.region.externals[e]
+        if isinstance(meaning, Literal):
+            return constant(meaning.array).dtype
+        return meaning.base.dtype
+
+    def run(self, draft: _Draft) -> Run:
+        leaves: list[Expr] = []
+        reads: list[Read] = []
+        values: list[Expr] = []
+        for column in draft.columns:
+            if column.literal is not None:
+                values.append(constant(column.literal.array))
+                continue
+            leaves.append(tensor(f"p{len(leaves)}", (), column.dtype))
+            values.append(leaves[-1])
+            reads.append(column.read or self.slot_reading(column))
+        made: dict[int, Expr] = {}
+        for place, number in enumerate(draft.nodes[0].tolist()):
+            args = [
+                values[draft.inputs[place, k]] if (place, k) in draft.inputs else made[a]
+                for k, a in enumerate(self.region.operands[number])
+            ]
+            made[number] = rebuild(self.region.nodes[number], args)
+        outputs = tuple(made[int(draft.nodes[0, place])] for place in draft.results)
+        independent = not any(self.is_own(draft, c) for c in draft.columns)
+        piece = Piece(tuple(leaves), outputs)
+        return Run(piece, tuple(reads), len(draft.nodes), draft.out, independent)
+
+    def slot_reading(self, column: _Column) -> Read:
+        return self.reading(None, self.places(column))
+
+    def places(self, column: _Column) -> Ints:
+        """The slots that a column is read from."""
+        places = self.slots[np.maximum(column.operands, 0)]
+        for k in np.flatnonzero(column.operands < 0).tolist():
+            places[k] = self.copies[int(-2 - column.operands[k])]
+        return places
+
+    def is_own(self, draft: _Draft, column: _Column) -> bool:
+        """Whether a column holds a result of its own run."""
+        if column.literal is not None or column.read is not None:
+            return False
+        places = self.places(column)
+        end = draft.out + len(draft.results) * len(draft.nodes)
+        return bool(((places >= draft.out) & (places < end)).any())
