@@ -58,7 +58,8 @@ def _kernel(kernel: Kernel) -> list[str]:
     notes += [f"{kernel.flops} flops, {kernel.nbytes} bytes"]
     head = f"kernel {kernel.name}  # {'; '.join(notes)}"
     if isinstance(kernel, ContractionKernel):
-        return [head, *_contraction(kernel)]
+        last = kernel.epilogue
+        return [head, *_contraction(kernel), *(_body(last.body, 1) if last else ())]
     return [head, *_body(kernel.body, 1)]
 
 

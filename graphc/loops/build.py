@@ -8,6 +8,7 @@ from dataclasses import replace
 from graphc.expr import Expr, constant_value
 from graphc.graph import Graph, graph_guards, graph_symbols
 from graphc.loops.copies import with_copies
+from graphc.loops.epilogue import with_epilogues
 from graphc.loops.fuse import fuse
 from graphc.loops.group import Fusion, Group
 from graphc.loops.ir import Buffer, Kernel, Program
@@ -21,14 +22,15 @@ def build_program(graph: Graph, *, merge: bool = True) -> tuple[Program, Fusion]
     """The loop program of an expanded graph. ``merge=False``: a kernel for every node."""
     graph, became = with_copies(graph)
     fusion = fuse(graph, merge=merge)
-    builder = _Builder(graph, fusion)
+    builder = _Builder(graph, fusion, merge)
     return builder.build(), replace(fusion, became=became, buffers=builder.buffers)
 
 
 class _Builder:
-    def __init__(self, graph: Graph, fusion: Fusion) -> None:
+    def __init__(self, graph: Graph, fusion: Fusion, merge: bool) -> None:
         self.graph = graph
         self.fusion = fusion
+        self.merge = merge
         self.buffers: dict[Expr, Buffer] = {}
         self.constants: list[Buffer] = []
         self.names: set[str] = set()
@@ -168,6 +170,9 @@ class _Builder:
                 copy_kernel(source, target, f"{k}{len(kernels) + len(last)}_commit", label)
             )
         ordered = (*safe, *last)
+        if self.merge:
+            ordered = tuple(with_epilogues(ordered))
+        commit = sum(not self.writes_parameter(k) for k in ordered)
         offsets, total = plan(ordered)
         return Program(
             graph_symbols(self.graph),
@@ -176,7 +181,7 @@ class _Builder:
             self.parameters,
             tuple(self.constants),
             ordered,
-            len(safe),
+            commit,
             offsets,
             total,
             graph_guards(self.graph),

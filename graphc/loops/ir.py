@@ -226,8 +226,29 @@ class Operand:
 
 
 @dataclass(frozen=True)
+class Epilogue:
+    """A pass over the elements of a product, as if it came after it.
+
+    ``body`` is values, then a loop over the elements of ``result``: one over all of them, or
+    one over rows that holds values and ends with a vector loop over columns. It stores at the
+    element that it stands at, and reads there what it stores. Parts of the product may be
+    finished and passed over in any order, on any thread; no store goes where the product reads.
+    If it ``keeps`` the product, ``result`` is the buffer of ``out``. Otherwise ``result`` may
+    have no memory; ``out`` has room for sums of parts, and may be stored to after ``result`` is
+    read. It is undefined where nothing is stored.
+    """
+
+    result: Buffer
+    body: tuple[Statement, ...]
+    keeps: bool
+
+
+@dataclass(frozen=True)
 class ContractionKernel:
-    """``out = a @ b``: an (m, k) by (k, n) product for each index of ``batch_shape``."""
+    """``out = a @ b``: an (m, k) by (k, n) product for each index of ``batch_shape``.
+
+    With an ``epilogue`` there is no batch, and all of ``out``'s buffer is written, row by row.
+    """
 
     name: str
     a: Operand
@@ -242,6 +263,7 @@ class ContractionKernel:
     label: str = ""
     flops: Size = 0
     nbytes: Size = 0
+    epilogue: Epilogue | None = None
 
 
 Kernel: TypeAlias = LoopKernel | ContractionKernel

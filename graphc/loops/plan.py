@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from graphc.loops.ir import Buffer, ContractionKernel, Kernel, Load, Loop, Store, statements
+from graphc.loops.ir import Buffer, Kernel, Load, Loop, LoopKernel, Statement, Store, statements
 from graphc.types import Dim, Size, product, same_size
 
 ALIGNMENT = 64
@@ -16,10 +16,18 @@ Span = tuple[int, int]
 
 def buffers_of(kernel: Kernel) -> list[tuple[Buffer, bool]]:
     """Buffers that a kernel touches, with whether it writes them."""
-    if isinstance(kernel, ContractionKernel):
-        return [(kernel.a.buffer, False), (kernel.b.buffer, False), (kernel.out.buffer, True)]
     found: list[tuple[Buffer, bool]] = []
-    for statement in statements(kernel.body):
+    body: tuple[Statement, ...] = ()
+    product = ""
+    if isinstance(kernel, LoopKernel):
+        body = kernel.body
+    else:
+        found += [(kernel.a.buffer, False), (kernel.b.buffer, False), (kernel.out.buffer, True)]
+        if kernel.epilogue is not None:
+            body, product = kernel.epilogue.body, kernel.epilogue.result.name
+    for statement in statements(body):
+        if isinstance(statement, Load) and statement.buffer.name == product:
+            continue
         if isinstance(statement, Load):
             found.append((statement.buffer, False))
         elif isinstance(statement, Store):

@@ -40,6 +40,46 @@ define i32 @gc_parallel(ptr %rt, ptr %fn, ptr %args, i64 %blocks) {
 }""",
 }
 
+#: An epilogue on dense C of n columns: ``args`` is an array like C (to which the product
+#: and 100 are added) and n.
+EPILOGUE = """
+define void @epilogue(ptr %args, ptr %c, i64 %c_rs, i64 %row, i64 %m, i64 %column, i64 %n) {
+entry:
+  %to = load ptr, ptr %args
+  %width_at = getelementptr i64, ptr %args, i64 1
+  %width = load i64, ptr %width_at
+  br label %row_head
+row_head:
+  %i = phi i64 [ 0, %entry ], [ %i_next, %row_done ]
+  %more_rows = icmp slt i64 %i, %m
+  br i1 %more_rows, label %head, label %out
+head:
+  %j = phi i64 [ 0, %row_head ], [ %j_next, %body ]
+  %more = icmp slt i64 %j, %n
+  br i1 %more, label %body, label %row_done
+body:
+  %down = mul i64 %i, %c_rs
+  %c_row = getelementptr i8, ptr %c, i64 %down
+  %c_at = getelementptr TYPE, ptr %c_row, i64 %j
+  %x = load TYPE, ptr %c_at
+  %to_row = add i64 %row, %i
+  %to_start = mul i64 %to_row, %width
+  %to_column = add i64 %column, %j
+  %to_index = add i64 %to_start, %to_column
+  %to_at = getelementptr TYPE, ptr %to, i64 %to_index
+  %old = load TYPE, ptr %to_at
+  %shifted = fadd TYPE %old, 100.0
+  %new = fadd TYPE %shifted, %x
+  store TYPE %new, ptr %to_at
+  %j_next = add i64 %j, 1
+  br label %head
+row_done:
+  %i_next = add i64 %i, 1
+  br label %row_head
+out:
+  ret void
+}"""
+
 REPEAT = """
 declare i32 @NAME(ptr, ptr, ptr)
 define void @repeat(ptr %rt, ptr %desc, ptr %scratch, i64 %times) {
@@ -72,7 +112,10 @@ class Gemm:
         kernels = jit.compile(library(self.target, self.dtype), verify=True, keep=True)
         jit.provide(kernels)
         repeat = jit.compile(REPEAT.replace("NAME", name), verify=True)
-        self._code = pool, kernels, repeat
+        type = "float" if self.dtype == "float32" else "double"
+        last = jit.compile(EPILOGUE.replace("TYPE", type), verify=True)
+        self.epilogue = last.symbols["epilogue"]
+        self._code = pool, kernels, repeat, last
         pointer = ctypes.c_void_p
         entry = ctypes.CFUNCTYPE(ctypes.c_int32, pointer, pointer, pointer)
         again = ctypes.CFUNCTYPE(None, pointer, pointer, pointer, ctypes.c_int64)
@@ -93,8 +136,19 @@ class Gemm:
 
         sizes = [c.shape[0], c.shape[1], c.shape[2], a.shape[2]]
         pointers = [x.ctypes.data for x in (c, a, b)]
-        values = pointers + sizes + strides(a) + strides(b) + strides(c) + [int(accumulate)]
+        values = pointers + sizes + strides(a) + strides(b) + strides(c)
+        values += [int(accumulate), 0, 0, 1]
         return np.array(values, np.int64)
+
+    def with_epilogue(
+        self, c: np.ndarray, a: np.ndarray, b: np.ndarray, total: np.ndarray, *, keeps: bool
+    ) -> int:
+        """Add the product and 100 to ``total``, shaped like ``c``; c is for the sums."""
+        args = np.array([total.ctypes.data, total.shape[1]], np.int64)
+        description = self.describe(c[None], a[None], b[None])
+        description[-3:] = self.epilogue, args.ctypes.data, keeps
+        status: int = self.entry(1, description.ctypes.data, self.scratch)
+        return status
 
     def __call__(
         self, c: np.ndarray, a: np.ndarray, b: np.ndarray, accumulate: bool = False

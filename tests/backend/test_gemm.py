@@ -154,6 +154,43 @@ def test_batches_of_small_products() -> None:
             check(gemm(level, dtype), (500, m, n, k), layouts[seed % 2], False, seed)
 
 
+#: Shapes whose parts are finished in different places of the library.
+FINISHED = (
+    *SPECIAL, (784, 500, 1), (37, 90, 2), (784, 500, 8), (500, 10, 32), (10, 500, 33),
+    (130, 260, 460), (97, 1030, 70), (7, 7, 5000), (2, 500, 300), (200, 1, 50), (1100, 600, 40),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("pool", ["serial", "reverse"])
+def test_epilogue_sees_each_element_once(level: str, dtype: str, pool: str) -> None:
+    """It adds to what is there the very numbers that are stored without it."""
+    run = gemm(level, dtype, pool)
+    rng = np.random.default_rng(3)
+    for m, n, k in FINISHED:
+        for kinds in ("NN", "TN", "NT", "TT"):
+            a = laid_out(rng, (1, m, k), kinds[0], dtype)
+            b = laid_out(rng, (1, k, n), kinds[1], dtype)
+            c, kept = np.full((2, m, n), SENTINEL, dtype)
+            run(c[None], a, b)
+            start = rng.standard_normal((m, n)).astype(dtype)
+            total = start.copy()
+            keeps = bool(rng.integers(2))
+            assert run.with_epilogue(kept, a[0], b[0], total, keeps=keeps) == 0
+            np.testing.assert_array_equal(total, (start + np.dtype(dtype).type(100)) + c)
+            if keeps:
+                np.testing.assert_array_equal(kept, c)
+
+
+def test_product_that_only_the_epilogue_needs_stays_in_scratch() -> None:
+    a, b = np.ones((60, 30), "float32"), np.ones((30, 100), "float32")
+    untouched, total = np.full((60, 100), SENTINEL, "float32"), np.zeros((60, 100), "float32")
+    gemm("native", "float32").with_epilogue(untouched, a, b, total, keeps=False)
+    assert np.all(total == 130)
+    assert np.all(untouched == SENTINEL)
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_values_do_not_depend_on_the_distribution_of_blocks(level: str) -> None:
     rng = np.random.default_rng(2)
@@ -219,8 +256,7 @@ def before_guard(shape: tuple[int, ...], dtype: str) -> np.ndarray:
 def test_scratch_has_room_for_all_parts() -> None:
     for level, dtype in itertools.product((*LEVELS, "avx512"), DTYPES):
         t = tiling(host(level), dtype)
-        tile = t.rows * t.tile_row_bytes
-        assert t.tile_offset + tile <= t.partials_offset
+        assert t.own_offset + t.rows * t.own_row_bytes <= t.partials_offset
         assert t.partials_offset + t.partials * t.itemsize == SCRATCH_BYTES_PER_THREAD
 
 

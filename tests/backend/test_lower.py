@@ -20,6 +20,7 @@ from graphc.loops.ir import (
     Compute,
     Const,
     ContractionKernel,
+    Epilogue,
     Index,
     Load,
     Loop,
@@ -602,6 +603,84 @@ def whole_number_contraction(n: Size) -> Program:
         (), n, 4, n, int8, accumulate=True,
     )  # fmt: skip
     return program(ins, outs, first, second)
+
+
+@case
+def finished_product(n: Size) -> Program:
+    """Products that are finished by an update in place, by rows, in a column, or kept."""
+    ins = inputs(a=(float32, (9, n)), b=(float32, (n, 21)), c=(float32, (21,)))
+    outs = outputs(
+        y=(float32, (9, 21)), z=(float64, (9, 21)), u=(float32, (9,)), q=(float32, (21, 9))
+    )
+    w = Buffer("w", float32, (9, 21), "parameter")
+    hidden = Buffer("hidden", float32, (9, 21), "workspace")
+    a, b, c = ins
+    y, z, u, q = outs
+
+    def product(name: str, out: Buffer, row: Size, last: Epilogue, columns: Size) -> Any:
+        second = Operand(b, (), 21, 1)
+        made = Operand(out, (), row, 1)
+        return ContractionKernel(
+            name, Operand(a, (), n, 1), second, made, (), 9, n, columns, float32, epilogue=last
+        )
+
+    element = at(("i", 21), "j")
+    update = vector(
+        "i",
+        9 * 21,
+        Load("x", hidden, at("i")),
+        Load("old", w, at("i")),
+        Compute("new", "fma", ("x", "rate", "old"), float32),
+        Store(w, at("i"), "new"),
+    )
+    by_rows = serial(
+        "i",
+        9,
+        Load("bias", c, at("i")),
+        vector(
+            "j",
+            21,
+            Load("x", hidden, element),
+            Load("across", c, at("j")),
+            Compute("s", "add", ("x", "bias"), float32),
+            Compute("t", "maximum", ("s", "across"), float32),
+            Compute("wide", "cast", ("across",), float64),
+            Store(y, element, "t"),
+            Store(z, element, "wide"),
+        ),
+    )
+    column = vector(
+        "i",
+        9,
+        Load("x", hidden, at("i")),
+        Load("bias", c, at("i")),
+        Compute("s", "mul", ("x", "bias"), float32),
+        Store(u, at("i"), "s"),
+    )
+    kept = vector(
+        "i", 9 * 21, Load("x", q, at("i")), Load("old", w, at("i")),
+        Compute("s", "add", ("x", "old"), float32), Store(y, at("i"), "s"),
+    )  # fmt: skip
+    rate = Const("rate", float32, -0.25)
+    first = (
+        product("k0", y, 21, Epilogue(hidden, (by_rows,), False), 21),
+        product("k1", hidden, 1, Epilogue(hidden, (column,), False), 1),
+        product("k2", hidden, 21, Epilogue(hidden, (rate, update), False), 21),
+    )
+    transposed = ContractionKernel(
+        "k3", Operand(b, (), 1, 21), Operand(a, (), 1, n), Operand(q, (), 9, 1), (), 21, n, 9,
+        float32, epilogue=Epilogue(q, (kept,), True),
+    )  # fmt: skip
+    return program(
+        ins,
+        outs,
+        *first,
+        transposed,
+        parameters=(w,),
+        commit=2,
+        offsets=((hidden, 0),),
+        workspace=9 * 21 * 4 + 12,
+    )
 
 
 #: Cases that take n*n iterations.

@@ -163,7 +163,12 @@ def test_descent_is_in_place() -> None:
     assert len(program.kernels) - program.commit == 4
     assert not any("commit" in k.name for k in program.kernels)
     for kernel in program.kernels[program.commit :]:
-        assert {b.kind for b in written(kernel)} == {"parameter"}
+        kept = written(kernel)
+        if isinstance(kernel, ContractionKernel):
+            assert kernel.epilogue is not None
+            assert not kernel.epilogue.keeps
+            kept.remove(kernel.out.buffer)
+        assert {b.kind for b in kept} == {"parameter"}
     shapes = [b.shape for b, _ in program.offsets]
     for p in weights:
         assert shapes.count(p.shape) <= 1, "a gradient is held twice"
@@ -235,6 +240,84 @@ def test_plans_of_random_graphs(graph: RandomGraph) -> None:
         check_order(program)
         for n in (0, 1, 7, 1000):
             check_plan(program, dict.fromkeys(program.symbols, n))
+
+
+# Products ------------------------------------------------------------------------------------
+
+
+def finished(program: Program) -> list[str]:
+    """What each kernel of a program is."""
+    return [
+        "loop"
+        if isinstance(k, LoopKernel)
+        else "product"
+        if k.epilogue is None
+        else "finished product"
+        for k in program.kernels
+    ]
+
+
+def test_a_layer_is_one_kernel() -> None:
+    x, w, b = rows(30), gr.tensor("w", (30, 20)), gr.tensor("b", (20,))
+    program = program_of([x, w, b], gr.nn.relu(x @ w + b))
+    assert finished(program) == ["finished product"]
+    assert not program.offsets, "the product alone needs no memory"
+
+
+def test_a_step_writes_no_gradient() -> None:
+    inputs, loss, weights, gradients = mlp()
+    updates = {p: p - 0.1 * g for p, g in zip(weights, gradients, strict=True)}
+    program = program_of(inputs, loss, updates)
+    matrices = [p for p in program.parameters if len(p.shape) == 2]
+    for matrix in matrices:
+        (last,) = (k for k in program.kernels if matrix in written(k))
+        assert isinstance(last, ContractionKernel)
+        assert last.epilogue is not None
+        assert not last.epilogue.keeps
+
+
+def unfinished() -> Iterator[tuple[str, list[gr.Expr], list[gr.Expr], list[str]]]:
+    x, w, y = rows(30), gr.tensor("w", (30, 30)), gr.tensor("y", ("n", 30))
+    product = x @ w
+    yield "nothing follows", [x, w], [product], ["product"]
+    yield "softmax", [x, w], [gr.nn.softmax(product)], ["product", "loop"]
+    yield "mean", [x, w], [gr.mean(gr.exp(product))], ["product", "loop", "loop"]
+    yield "transposed", [x, w], [gr.exp(gr.transpose(product)) + 1], ["product", "loop"]
+    square = w @ w
+    turned = gr.tanh(square + square[::-1])
+    yield "itself across", [w], [turned], ["product", "loop"]
+    whole = gr.tensor("k", (30, 30), "int64")
+    yield "integers", [whole], [whole @ whole + 1], ["product", "loop"]
+    batch = gr.tensor("z", (4, 30, 30))
+    turn = gr.transpose(batch, (0, 2, 1))
+    yield "a batch", [batch], [gr.tanh(batch @ turn)], ["product", "loop"]
+    yield (
+        "both of a sum",
+        [x, w, y],
+        [gr.tanh(product + y @ w)],
+        ["product", "finished product"],
+    )
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "kernels"), [
+    pytest.param(*rest, id=name) for name, *rest in unfinished()
+])  # fmt: skip
+def test_what_is_finished_with_a_product(
+    inputs: list[gr.Expr], outputs: list[gr.Expr], kernels: list[str]
+) -> None:
+    assert finished(program_of(inputs, outputs)) == kernels
+
+
+def test_sums_lie_where_results_go_unless_these_are_stored_first() -> None:
+    """The product's memory is that of a result only if all of it is read before."""
+    x, w = gr.matrix("x", 900, 900), gr.matrix("w", 900, 900)
+    early = gr.exp(x)
+    outputs = [early, gr.tanh(x @ w * early)]
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, 900, 900), np.float32) / 30
+    f = gr.compile([x, w], outputs)
+    for got, expected in zip(f(a, b), (np.exp(a), np.tanh(a @ b * np.exp(a))), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_chain_reuses_its_memory() -> None:

@@ -60,6 +60,18 @@ SIMULTANEOUS: dict[str, tuple[list[Any], Next]] = {
     "gathered along": ([A], lambda xp, p: (p + xp.take(p, np.array([1, 2, 3, 0]), 1),)),
     "product with itself": ([SQUARE], lambda xp, p: (xp.matmul(p, p) * 0.01,)),
     "product with itself, fused": ([SQUARE], lambda xp, p: (p - 0.01 * xp.matmul(p, p),)),
+    "products of each other": (
+        [SQUARE, SQUARE.T + 1],
+        lambda xp, p, q: (p - 0.01 * xp.matmul(q, p), q - 0.01 * xp.matmul(p, q)),
+    ),
+    "products of the other": (
+        [SQUARE, SQUARE.T + 1],
+        lambda xp, p, q: (p - 0.01 * xp.matmul(q, q), q - 0.01 * xp.matmul(p, p)),
+    ),
+    "product into two": (
+        [SQUARE, SQUARE.T, SQUARE + 2],
+        lambda xp, p, q, r: (p - xp.matmul(r, r), q * 2 - xp.matmul(r, r), r + p),
+    ),
     "row sums": ([SQUARE], lambda xp, p: (p / xp.sum(p, axis=1, keepdims=True),)),
     "whole sum": ([A, 0.0], lambda xp, p, s: (p / (1 + xp.sum(p)), xp.sum(p))),
     "running sum": ([LONG], lambda xp, p: (xp.cumsum(p) * 0.1,)),

@@ -97,6 +97,14 @@ class Evaluator:
             self.run_body(kernel.body, {}, {})
         else:
             self.contraction(kernel)
+            if kernel.epilogue is not None:
+                self.finish(kernel.epilogue, self.array(kernel.out.buffer))
+
+    def finish(self, epilogue: ir.Epilogue, out: Any) -> None:
+        self.memory[epilogue.result.name] = out if epilogue.keeps else out.copy()
+        if not epilogue.keeps:
+            out.fill(np.nan)
+        self.run_body(epilogue.body, {}, {})
 
     def contraction(self, k: ir.ContractionKernel) -> None:
         shape = tuple(map(self.size, k.batch_shape))

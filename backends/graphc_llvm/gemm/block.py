@@ -13,11 +13,12 @@ from graphc_llvm.gemm.tiling import Tiling
 SLOTS = (
     *("c", "a", "b", "batch", "m", "n", "k"),
     *("a_bs", "a_rs", "a_cs", "b_bs", "b_rs", "b_cs", "c_bs", "c_rs", "c_cs"),
-    *("accumulate", "scratch", "k_step", "k_total", "depth"),
+    *("accumulate", "epilogue", "epilogue_args", "keeps"),
+    *("scratch", "k_step", "k_total", "depth"),
     *("m_block", "n_block", "m_blocks", "n_blocks", "group", "units", "pack_a", "pack_b"),
-    *("unit", "by_dots", "n_merged"),
+    *("unit", "by_dots", "n_merged", "swapped"),
 )
-_POINTERS = ("a", "b", "c", "scratch", "unit")
+POINTERS = ("a", "b", "c", "scratch", "unit", "epilogue", "epilogue_args")
 
 BLOCK_PARAMS = (("ptr", "args"), ("i64", "begin"), ("i64", "end"), ("i64", "worker"))
 
@@ -43,11 +44,11 @@ class Slots:
         return self.f.offset(self.base, str(8 * SLOTS.index(name)))
 
     def __getitem__(self, name: str) -> Value:
-        type = "ptr" if name in _POINTERS else "i64"
+        type = "ptr" if name in POINTERS else "i64"
         return self.f.load(type, self.at(name))
 
     def __setitem__(self, name: str, value: Value) -> None:
-        type = "ptr" if name in _POINTERS else "i64"
+        type = "ptr" if name in POINTERS else "i64"
         self.f.store(type, value, self.at(name))
 
 
@@ -92,7 +93,10 @@ def block_function(module: Module, t: Tiling, scratch_bytes: int) -> str:
 
 
 def gemm_unit(module: Module, t: Tiling, unpack: str) -> str:
-    """One unit: for each block of k, pack B, then run over the tiles."""
+    """One unit: for each block of k, pack B, then run over the tiles.
+
+    The epilogue is run on the tiles of the last block of k.
+    """
     pack, sweep = pack_b(module, t), _sweep(module, t, unpack)
     f = Code(
         module, f"gemm_unit_{t.suffix}", "void", UNIT_PARAMS, internal=True, attributes=COLD
@@ -121,13 +125,15 @@ def gemm_unit(module: Module, t: Tiling, unpack: str) -> str:
         b_block = f.at(b, (p.index, b_rs))
         _pack_panels(f, t, pack, b_block, b_rs, b_cs, "%n", kc, packs, panel)
         a_block = f.at(a, (p.index, s["a_cs"]))
+        is_last = f.compare("sge", f.add(p.index, depth), k)
+        epilogue = f.select(is_last, s["epilogue"], "null", "ptr")
         with f.loop("0", "%n", chunk) as j:
             columns = f.min(chunk, f.sub("%n", j.index))
             b_part, c_part = f.at(b_block, (j.index, b_cs)), f.at(c, (j.index, s["c_cs"]))
             f.do(
                 f"call void @{sweep}(ptr %args, ptr {a_block}, ptr {b_part}, ptr {c_part}, "
                 f"i64 %m, i64 {columns}, i64 {kc}, i64 {p.values[0]}, i64 {panel}, "
-                f"ptr %scratch)"
+                f"ptr %scratch, ptr {epilogue}, i64 %row, i64 {f.add('%column', j.index)})"
             )
         p.next = ["1"]
     f.do("ret void")
@@ -190,6 +196,9 @@ _SWEEP = (
     ("i64", "accumulate"),
     ("i64", "panel"),
     ("ptr", "scratch"),
+    ("ptr", "epilogue"),
+    ("i64", "row"),
+    ("i64", "column"),
 )
 
 
@@ -206,6 +215,7 @@ def _sweep(module: Module, t: Tiling, unpack: str) -> str:
     values["m"] = f"i64 {f.sub('%m', rows)}"
     values["a"] = f"ptr {f.at('%a', (rows, s['a_rs']))}"
     values["c"] = f"ptr {f.at('%c', (rows, s['c_rs']))}"
+    values["row"] = f"i64 {f.add('%row', rows)}"
     f.do(f"call void @{low}({', '.join(values.values())})")
     f.do("ret void")
     f.finish()
@@ -227,15 +237,61 @@ def _full_tiles(f: Code, t: Tiling, m: Value) -> Value:
     return f.div(f.select(fits, f.sub(even, low), m), str(t.rows))
 
 
+_HAS_EPILOGUE = "icmp ne ptr %epilogue, null"
+
+_EPILOGUE = (
+    ("ptr", "args"),
+    ("ptr", "c"),
+    ("i64", "c_rs"),
+    ("i64", "row"),
+    ("i64", "m"),
+    ("i64", "column"),
+    ("i64", "n"),
+)
+
+
+def epilogue_call(module: Module, t: Tiling) -> str:
+    """Run the epilogue, if there is one, on C[row : row + m, column : column + n] at ``c``.
+
+    Rows and columns are those of the caller's product, maybe this one's columns and rows.
+    """
+    name = f"gemm_epilogue_{t.suffix}"
+    if name in module.functions:
+        return name
+    f = Code(module, name, "void", _EPILOGUE, internal=True, attributes=COLD)
+    s = Slots(f)
+    epilogue, args = s["epilogue"], s["epilogue_args"]
+    with f.guard(f.op(f"icmp eq ptr {epilogue}, null"), "void"):
+        pass
+    swapped = f.compare("ne", s["swapped"], "0")
+    rs = f.select(swapped, s["c_cs"], "%c_rs")
+    row, column = f.select(swapped, "%column", "%row"), f.select(swapped, "%row", "%column")
+    m, n = f.select(swapped, "%n", "%m"), f.select(swapped, "%m", "%n")
+    f.do(
+        f"call void {epilogue}(ptr {args}, ptr %c, i64 {rs}, i64 {row}, i64 {m}, "
+        f"i64 {column}, i64 {n})"
+    )
+    f.do("ret void")
+    f.finish()
+    return name
+
+
 def _tile_rows(module: Module, t: Tiling, panels: str, tile_rows: int) -> str:
     """Tiles of ``tile_rows`` rows: a row of tiles shares its rows of A."""
     table, pack = _kernel_table(module, t, tile_rows), pack_a(module, t, tile_rows)
     name = f"gemm_rows_{tile_rows}_{t.suffix}"
     f = Code(module, name, "void", _SWEEP, internal=True, attributes=COLD)
     s = Slots(f)
-    a_rs, a_cs, c_rs, packs = s["a_rs"], s["a_cs"], s["c_rs"], s["pack_a"]
+    a_rs, a_cs, packs = s["a_rs"], s["a_cs"], s["pack_a"]
+    c_rs, c_cs = s["c_rs"], s["c_cs"]
     item = str(t.itemsize)
     to = f.offset("%scratch", str(t.b_bytes))
+    # What only the epilogue needs of C stays in scratch.
+    finish = epilogue_call(module, t)
+    own = f.both(f.compare("eq", s["keeps"], "0"), f.compare("eq", c_cs, item))
+    own = f.both(own, f.both(f.compare("eq", "%accumulate", "0"), f.op(_HAS_EPILOGUE)))
+    own_c, own_rs = f.offset("%scratch", str(t.own_offset)), str(t.own_row_bytes)
+    out_rs = f.select(own, own_rs, c_rs)
     packed = f.compare("ne", packs, "0")
     by_rows = f.compare("eq", a_cs, item)
     packed_rs = f.select(by_rows, str(t.a_row_bytes), item)
@@ -265,14 +321,19 @@ def _tile_rows(module: Module, t: Tiling, panels: str, tile_rows: int) -> str:
         tile_bytes = f.select(by_rows, str(tile_rows * t.a_row_bytes), in_columns)
         here = f.at(to, (index, tile_bytes))
         tile = f.select(packed, here, a, "ptr")
-        c = f.at("%c", (i.index, c_rs))
+        c = f.select(own, own_c, f.at("%c", (i.index, c_rs)), "ptr")
         next = f.at(a, (ahead, a_rs))
         f.do(
             f"call void @{panels}(ptr %args, ptr @{table}, ptr {tile}, i64 {tile_rs}, "
-            f"i64 {tile_cs}, ptr %b, ptr {c}, i64 {m}, i64 %n, i64 %k, i64 %accumulate, "
-            f"i64 %panel, ptr %scratch, ptr {next}, i64 {next_step}, i64 {next_rs}, "
-            f"i64 {next_count})"
+            f"i64 {tile_cs}, ptr %b, ptr {c}, i64 {out_rs}, i64 {m}, i64 %n, i64 %k, "
+            f"i64 %accumulate, i64 %panel, ptr %scratch, ptr {next}, i64 {next_step}, "
+            f"i64 {next_rs}, i64 {next_count})"
         )
+        with f.when(f.op(_HAS_EPILOGUE)):
+            f.do(
+                f"call void @{finish}(ptr %args, ptr {c}, i64 {out_rs}, "
+                f"i64 {f.add('%row', i.index)}, i64 {m}, i64 %column, i64 %n)"
+            )
     f.do("ret void")
     f.finish()
     return f.name
@@ -296,6 +357,7 @@ _PANELS = (
     ("i64", "a_cs"),
     ("ptr", "b"),
     ("ptr", "c"),
+    ("i64", "c_rs"),
     ("i64", "m"),
     ("i64", "n"),
     ("i64", "k"),
@@ -313,14 +375,14 @@ def _panels(module: Module, t: Tiling, unpack: str) -> str:
     """One row of tiles: run the kernel of each panel of B."""
     f = Code(module, f"gemm_panels_{t.suffix}", "void", _PANELS, internal=True)
     s = Slots(f)
-    b_rs, b_cs, c_rs, c_cs, packs = (s[x] for x in ("b_rs", "b_cs", "c_rs", "c_cs", "pack_b"))
+    b_rs, b_cs, c_cs, packs = (s[x] for x in ("b_rs", "b_cs", "c_cs", "pack_b"))
     k_bytes = f.mul("%k", str(t.itemsize))
     tile = f.offset("%scratch", str(t.tile_offset))
     tile_rs = str(t.tile_row_bytes)
     scattered = f.compare("ne", c_cs, str(t.itemsize))
     width = f.fresh("width")
     with f.loop("0", "%m") as i:
-        row = f.at("%c", (i.index, c_rs))
+        row = f.at("%c", (i.index, "%c_rs"))
         for at in range(0, 192, 64):
             f.prefetch(f.offset(row, str(at)))
     with f.loop("0", "%n", "%" + width, [("ptr", "%next"), ("i64", "%next_count")]) as p:
@@ -340,7 +402,7 @@ def _panels(module: Module, t: Tiling, unpack: str) -> str:
         if not t.masked:
             via_tile = f.either(scattered, f.compare("ne", n, "%" + width))
         kernel = f.load("ptr", f.at("%kernels", (f.sub(vectors, "1"), "8")))
-        into, into_rs = f.select(via_tile, tile, c, "ptr"), f.select(via_tile, tile_rs, c_rs)
+        into, into_rs = f.select(via_tile, tile, c, "ptr"), f.select(via_tile, tile_rs, "%c_rs")
         adds = f.select(via_tile, "0", "%accumulate")
         values = (
             "%a",
@@ -361,7 +423,7 @@ def _panels(module: Module, t: Tiling, unpack: str) -> str:
         f.do(f"call void {kernel}({args})")
         with f.when(via_tile):
             f.do(
-                f"call void @{unpack}(ptr {c}, i64 {c_rs}, i64 {c_cs}, ptr {tile}, "
+                f"call void @{unpack}(ptr {c}, i64 %c_rs, i64 {c_cs}, ptr {tile}, "
                 f"i64 {tile_rs}, i64 %m, i64 {n}, i64 %accumulate)"
             )
     f.do("ret void")

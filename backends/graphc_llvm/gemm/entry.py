@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from graphc_llvm.emit import Module, Value
-from graphc_llvm.gemm.block import SLOTS, Slots, block_function, gemm_unit
+from graphc_llvm.gemm.block import (
+    POINTERS,
+    SLOTS,
+    Slots,
+    block_function,
+    epilogue_call,
+    gemm_unit,
+)
 from graphc_llvm.gemm.code import COLD, Code
 from graphc_llvm.gemm.gemv import gemv_unit
 from graphc_llvm.gemm.outer import MOST_TERMS, outer_unit
@@ -11,7 +18,7 @@ from graphc_llvm.gemm.pack import unpack_tile
 from graphc_llvm.gemm.tiling import SCRATCH_BYTES_PER_THREAD, Tiling
 
 #: The caller's description of a problem, one 8-byte slot each; strides in elements.
-DESCRIPTION = SLOTS[:17]
+DESCRIPTION = SLOTS[:20]
 
 #: Multiply-adds below which a problem is one block.
 _SMALL = 1 << 18
@@ -50,7 +57,7 @@ def entry(module: Module, t: Tiling) -> str:
 
 def _normalise(f: Code, t: Tiling, s: Slots) -> None:
     """Fill the problem's slots, transposed if that makes rows of C contiguous or m = 1."""
-    d = {name: f.load("ptr" if name in "abc" else "i64", f.offset("%desc", str(8 * i)))
+    d = {name: f.load("ptr" if name in POINTERS else "i64", f.offset("%desc", str(8 * i)))
          for i, name in enumerate(DESCRIPTION)}  # fmt: skip
     by_column = f.both(f.compare("eq", d["c_rs"], "1"), f.compare("ne", d["c_cs"], "1"))
     swap = f.either(by_column, f.compare("eq", d["n"], "1"))
@@ -63,6 +70,7 @@ def _normalise(f: Code, t: Tiling, s: Slots) -> None:
     for name, value in d.items():
         is_stride = name.endswith(("_bs", "_rs", "_cs"))
         s[name] = f.mul(value, str(t.itemsize)) if is_stride else value
+    s["swapped"] = f.op(f"zext i1 {swap} to i64")
     s["scratch"] = "%scratch"
     s["k_step"], s["k_total"] = "0", d["k"]
 
@@ -112,6 +120,8 @@ def _split(module: Module, t: Tiling, unpack: str) -> str:
     n_bytes = f.mul(n, item)
     s["c"], s["c_bs"], s["c_rs"], s["c_cs"] = partials, bytes, n_bytes, item
     s["accumulate"], s["batch"], s["k"], s["k_step"] = "0", chunks, part, part
+    epilogue = s["epilogue"]
+    s["epilogue"] = "null"
     s["a_bs"], s["b_bs"] = f.mul(part, s["a_cs"]), f.mul(part, s["b_rs"])
     f.do(f"call void @gemm_cut_{t.suffix}(ptr %args)")
     status = f.call("i32", f"gemm_run_{t.suffix}", ("ptr", "%rt"), ("ptr", "%args"))
@@ -125,6 +135,11 @@ def _split(module: Module, t: Tiling, unpack: str) -> str:
     f.do(
         f"call void @{unpack}(ptr {c}, i64 {c_rs}, i64 {c_cs}, ptr {partials}, i64 {n_bytes}, "
         f"i64 {m}, i64 {n}, i64 {accumulate})"
+    )
+    s["epilogue"], s["c_cs"] = epilogue, c_cs
+    f.do(
+        f"call void @{epilogue_call(module, t)}(ptr %args, ptr {c}, i64 {c_rs}, i64 0, "
+        f"i64 {m}, i64 0, i64 {n})"
     )
     f.do("ret i32 0")
     f.finish()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from graphc_llvm.emit import Module, Value
-from graphc_llvm.gemm.block import UNIT_PARAMS, Slots
+from graphc_llvm.gemm.block import UNIT_PARAMS, Slots, epilogue_call
 from graphc_llvm.gemm.code import Code
 from graphc_llvm.gemm.micro import fma, load_vector, mask_below, splat, store_vector
 from graphc_llvm.gemm.tiling import Tiling
@@ -25,21 +25,28 @@ def gemv_unit(module: Module, t: Tiling, unpack: str) -> str:
     y = f.at(s["c"], ("%batch", s["c_bs"]), ("%column", c_cs))
     source = f"ptr {x}, i64 {s['a_cs']}, ptr {b}"
     accumulate = s["accumulate"]
+    finish = (
+        f"call void @{epilogue_call(module, t)}(ptr %args, ptr {y}, i64 {s['c_rs']}, i64 0, "
+        f"i64 1, i64 %column, i64 %n)"
+    )
     with f.guard(f.compare("ne", s["by_dots"], "0"), "void"):
         f.do(
             f"call void @{dots}({source}, i64 {b_cs}, ptr {y}, i64 {c_cs}, i64 %n, i64 {k}, "
             f"i64 {accumulate}, ptr %scratch)"
         )
+        f.do(finish)
     with f.guard(f.compare("eq", c_cs, str(t.itemsize)), "void"):
         f.do(
             f"call void @{combine}({source}, i64 {b_rs}, ptr {y}, i64 %n, i64 {k}, "
             f"i64 {accumulate})"
         )
+        f.do(finish)
     f.do(f"call void @{combine}({source}, i64 {b_rs}, ptr %scratch, i64 %n, i64 {k}, i64 0)")
     f.do(
         f"call void @{unpack}(ptr {y}, i64 0, i64 {c_cs}, ptr %scratch, i64 0, i64 1, i64 %n, "
         f"i64 {accumulate})"
     )
+    f.do(finish)
     f.do("ret void")
     f.finish()
     return f.name

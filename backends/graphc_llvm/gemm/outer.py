@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from graphc_llvm.emit import Module, Value
-from graphc_llvm.gemm.block import UNIT_PARAMS, Slots
+from graphc_llvm.gemm.block import UNIT_PARAMS, Slots, epilogue_call
 from graphc_llvm.gemm.code import COLD, Code
 from graphc_llvm.gemm.micro import fma, load_vector, mask_below, splat, store_vector
 from graphc_llvm.gemm.tiling import Tiling
 
 #: Sums of at most so many terms are done here.
 MOST_TERMS = 2
+
+#: Rows of C that the epilogue is run on at a time: they stay in the first-level cache.
+_STRIP = 4
 
 #: Bytes of C that are asked for in advance if its next row is farther away.
 _AHEAD = 2048
@@ -25,15 +28,29 @@ def outer_unit(module: Module, t: Tiling) -> str:
     a = f.at(s["a"], ("%batch", s["a_bs"]), ("%row", a_rs))
     b = f.at(s["b"], ("%batch", s["b_bs"]), ("%column", s["b_cs"]))
     c = f.at(s["c"], ("%batch", s["c_bs"]), ("%row", c_rs), ("%column", s["c_cs"]))
-    for terms in range(1, MOST_TERMS + 1):
-        for accumulate in (False, True):
-            rows = _rows(module, t, terms, accumulate)
-            adds = f.compare("ne" if accumulate else "eq", s["accumulate"], "0")
-            with f.when(f.both(f.compare("eq", s["k"], str(terms)), adds)):
-                f.do(
-                    f"call void @{rows}(ptr {a}, i64 {a_rs}, i64 {a_cs}, ptr {b}, i64 {b_rs}, "
-                    f"ptr {c}, i64 {c_rs}, i64 %m, i64 %n)"
-                )
+    finish = epilogue_call(module, t)
+    some = f.op(f"icmp ne ptr {s['epilogue']}, null")
+    needed = f.op(f"or i64 {s['keeps']}, {s['accumulate']}")
+    own = f.both(some, f.compare("eq", needed, "0"))
+    own_c, own_rs = f.offset("%scratch", str(t.own_offset)), str(t.own_row_bytes)
+    out_rs = f.select(own, own_rs, c_rs)
+    with f.loop("0", "%m", f.select(some, str(_STRIP), "%m")) as i:
+        m = f.min(f.select(some, str(_STRIP), "%m"), f.sub("%m", i.index))
+        a_part, c_part = f.at(a, (i.index, a_rs)), f.at(c, (i.index, c_rs))
+        c_part = f.select(own, own_c, c_part, "ptr")
+        for terms in range(1, MOST_TERMS + 1):
+            for accumulate in (False, True):
+                rows = _rows(module, t, terms, accumulate)
+                adds = f.compare("ne" if accumulate else "eq", s["accumulate"], "0")
+                with f.when(f.both(f.compare("eq", s["k"], str(terms)), adds)):
+                    f.do(
+                        f"call void @{rows}(ptr {a_part}, i64 {a_rs}, i64 {a_cs}, ptr {b}, "
+                        f"i64 {b_rs}, ptr {c_part}, i64 {out_rs}, i64 {m}, i64 %n)"
+                    )
+        f.do(
+            f"call void @{finish}(ptr %args, ptr {c_part}, i64 {out_rs}, "
+            f"i64 {f.add('%row', i.index)}, i64 {m}, i64 %column, i64 %n)"
+        )
     f.do("ret void")
     f.finish()
     return f.name

@@ -90,6 +90,16 @@ class Tiling:
         return self.low_vectors * self.target.vector_bytes
 
     @property
+    def own_row_bytes(self) -> int:
+        """Distance of the rows of C that are kept in scratch: odd in cache lines."""
+        return self.columns * self.itemsize + 64 | 64
+
+    @property
+    def own_offset(self) -> int:
+        """Where rows of C that only the epilogue needs lie in a thread's scratch."""
+        return self.tile_offset + self.rows * self.tile_row_bytes
+
+    @property
     def partials_offset(self) -> int:
         """Where partial sums over chunks of k lie in the first thread's scratch."""
         return SCRATCH_BYTES_PER_THREAD - _PARTIALS_BYTES

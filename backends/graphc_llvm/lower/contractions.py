@@ -25,6 +25,7 @@ from graphc.loops.ir import (
 from graphc.types import Shape, Size, same_size
 from graphc_llvm.emit import Value
 from graphc_llvm.lower.code import Bound, Code
+from graphc_llvm.lower.epilogue import epilogue
 from graphc_llvm.lower.frame import Finder, Frame
 
 SYMBOLS: Final = {"float32": "gc_gemm_f32", "float64": "gc_gemm_f64"}
@@ -101,17 +102,18 @@ def _element(operand: Operand, batch: list[str], row: str, column: str) -> Index
 def lower_contraction(frame: Frame, kernel: ContractionKernel) -> None:
     """Let the entry run a contraction."""
     code = frame.code
-    frame.symbol(kernel)
+    symbol = frame.symbol(kernel)
     shape, strides = collapsed(kernel)
     outer = shape[:-1]
     with ExitStack() as loops:
         position = [loops.enter_context(code.loop(0, code.size(n), 1)).index for n in outer]
-        _call(frame, kernel, shape, strides, position)
+        _call(frame, kernel, symbol, shape, strides, position)
 
 
 def _call(
     frame: Frame,
     kernel: ContractionKernel,
+    symbol: str,
     shape: Shape,
     strides: tuple[Shape, Shape, Shape],
     position: list[Bound],
@@ -128,8 +130,10 @@ def _call(
     for operand, step in zip(operands, steps, strict=True):
         sizes += [step, operand.row, operand.column]
     sizes.append(int(kernel.accumulate))
-    pointers = [("ptr", pointer) for pointer in (out, a, b)]
-    descriptor = frame.describe([*pointers, *(("i64", code.size(size)) for size in sizes)])
+    contents: list[tuple[str, Bound]] = [("ptr", pointer) for pointer in (out, a, b)]
+    contents += (("i64", code.size(size)) for size in sizes)
+    contents += epilogue(frame, kernel, symbol)
+    descriptor = frame.describe(contents)
     arguments = [("ptr", "%rt"), ("ptr", descriptor), ("ptr", frame.scratch)]
     frame.stop_if_interrupted(code.call("i32", SYMBOLS[kernel.dtype.name], *arguments))
 
