@@ -1,5 +1,6 @@
 """Looking at graphs: listings, pictures, formulas, costs, reports."""
 
+from graphc.diff.sparse import SparseMatrix
 from graphc.expr import Expr
 from graphc.inspect.cost import cost as cost
 from graphc.inspect.cost import gradient_cost_ratio as gradient_cost_ratio
@@ -9,6 +10,7 @@ from graphc.inspect.formula import formula as formula
 from graphc.inspect.latex import expr_latex as expr_latex
 from graphc.inspect.latex import to_latex as to_latex
 from graphc.inspect.report import Report as Report
+from graphc.inspect.spy import sparse_svg as sparse_svg
 from graphc.inspect.sweep import Sweep as Sweep
 from graphc.inspect.sweep import sweep as sweep
 from graphc.inspect.swell import Swell as Swell
@@ -18,6 +20,7 @@ from graphc.inspect.text import show_program as show_program
 
 
 def attach() -> None:
-    """Let an Expr show itself in notebooks: as a picture and as a formula."""
+    """Let expressions (picture, formula) and sparse matrices show themselves in notebooks."""
     setattr(Expr, "_repr_svg_", expr_svg)  # noqa: B010 - mypy knows no such attribute
     setattr(Expr, "_repr_latex_", expr_latex)  # noqa: B010
+    setattr(SparseMatrix, "_repr_svg_", sparse_svg)  # noqa: B010
