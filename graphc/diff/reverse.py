@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import reduce
+from operator import add
 from typing import Any, overload
 
 from graphc.diff.checks import (
@@ -19,6 +20,7 @@ from graphc.diff.checks import (
     check_targets,
     directions,
 )
+from graphc.diff.pieces import side_by_side
 from graphc.errors import UnsupportedOpError
 from graphc.expr import (
     Expr,
@@ -171,10 +173,7 @@ def total(terms: Sequence[Expr], *, joined: bool = True) -> Expr:
 
 
 def _added(terms: Sequence[Expr]) -> Expr:
-    found = terms[0]
-    for term in terms[1:]:
-        found = found + term
-    return found
+    return reduce(add, side_by_side(terms))
 
 
 #: Their pullbacks put elements in other places, or fill places with zeros.
