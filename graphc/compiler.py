@@ -31,7 +31,9 @@ from graphc.pipeline import GRAPH_STAGES, Math, Options, Snapshot, run_stages
 from graphc.structure import Form, FormError, flatten
 
 if TYPE_CHECKING:
+    from graphc.inspect.provenance import History
     from graphc.inspect.report import Report
+    from graphc.inspect.why import Answer
 
 Structure: TypeAlias = (
     "Expr | SparseMatrix | Sequence[Structure] | Mapping[Any, Structure] | None"
@@ -254,6 +256,48 @@ class CompiledFunction:
         code = self._executable.text("object")
         assert isinstance(code, bytes)
         return code
+
+    def why(self, node: Expr | str, *, stage: str | None = None) -> History:
+        """Where a node comes from, the rules that made it, and what became of it.
+
+        Parameters
+        ----------
+        node
+            Of the graph as you wrote it, of a derivative, of any stage; or what `graphc.show`
+            calls it: ``"loss"``, ``"%12"``.
+        stage
+            The stage whose listing has that name; the last one unless told otherwise.
+
+        Raises
+        ------
+        GraphError
+            If there is no such node.
+        """
+        from graphc.inspect.why import why
+
+        return why(self, node, stage)
+
+    def why_not(
+        self, what: str, a: Expr | str, b: Expr | str | None = None, *, stage: str | None = None
+    ) -> Answer:
+        """The condition that failed, or that it did happen.
+
+        Parameters
+        ----------
+        what
+            ``"fuse"``: why are ``a`` and ``b`` not in one kernel? ``"cse"``: why are they not
+            one node? The name of a rewrite rule: why was it not applied to ``a``?
+        a, b, stage
+            As in `why`.
+
+        Raises
+        ------
+        GraphError
+            If there is no such rule or node.
+        """
+        from graphc.inspect.why import why_not
+
+        return why_not(self, what, a, b, stage)
 
     def report(self) -> Report:
         """What compilation did and what a call costs; prints itself."""
