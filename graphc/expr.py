@@ -157,16 +157,26 @@ def scoped(function: F) -> F:
     return cast(F, wrapped)
 
 
-@contextmanager
-def stemming(rule: str, stem: Expr, copy_of: Expr | None = None) -> Iterator[None]:
-    """Nodes made inside are made by ``rule`` for ``stem`` and keep its line and scope."""
-    outer = _building.scope, _building.source, _building.origin
-    _building.scope, _building.source = stem.scope, stem.source
-    _building.origin = Origin(rule, stem, (), copy_of)
-    try:
-        yield
-    finally:
-        _building.scope, _building.source, _building.origin = outer
+class stemming:
+    """Nodes made inside are made by ``rule`` for ``stem`` and keep its line and scope.
+
+    The context gives their `Origin`, whose rule may be named later, when it is known.
+    """
+
+    __slots__ = ("_origin", "_outer")
+
+    def __init__(self, rule: str, stem: Expr, copy_of: Expr | None = None) -> None:
+        self._origin = Origin(rule, stem, (), copy_of)
+
+    def __enter__(self) -> Origin:
+        origin = self._origin
+        self._outer = _building.scope, _building.source, _building.origin
+        _building.scope, _building.source = origin.stem.scope, origin.stem.source
+        _building.origin = origin
+        return origin
+
+    def __exit__(self, *_: object) -> None:
+        _building.scope, _building.source, _building.origin = self._outer
 
 
 def note_parts(parts: Sequence[Expr | None]) -> None:
@@ -441,13 +451,11 @@ def apply(op: Op, args: Sequence[Expr], attrs: Mapping[str, Any] | None = None) 
 
 def rebuild(node: Expr, args: Sequence[Expr]) -> Expr:
     """The node on other operands, with its line, scope and name kept."""
-    for old, new in zip(node.args, args, strict=True):
-        if old is not new:
-            break
-    else:
+    operands = tuple(args)
+    if operands == node.args:
         return node
-    type = node.op.infer([a.type for a in args], node.attrs)
-    return _like(node, tuple(args), type, node.name, node.scope)
+    type = node.op.infer([a.type for a in operands], node.attrs)
+    return _like(node, operands, type, node.name, node.scope)
 
 
 def _like(
@@ -573,33 +581,28 @@ def constant_value(x: Expr) -> np.ndarray[Any, Any] | None:
 
 def topological(outputs: Iterable[Expr]) -> list[Expr]:
     """All nodes that the outputs depend on, operands before users, each once."""
-    order: list[Expr] = []
-    seen: set[int] = set()
-    stack: list[Expr] = list(outputs)[::-1]
-    opened: set[int] = set()
+    done: dict[Expr, None] = {}
+    stack = list(outputs)[::-1]
     while stack:
         node = stack[-1]
-        key = id(node)
-        if key in seen:
+        if node in done:
             stack.pop()
-        elif key in opened:
-            stack.pop()
-            seen.add(key)
-            order.append(node)
+        elif missing := [a for a in reversed(node.args) if a not in done]:
+            stack += missing
         else:
-            opened.add(key)
-            stack.extend(a for a in reversed(node.args) if id(a) not in seen)
-    return order
+            stack.pop()
+            done[node] = None
+    return list(done)
 
 
 def replace(
     outputs: Sequence[Expr], step: Callable[[Expr, tuple[Expr, ...]], Expr]
 ) -> list[Expr]:
     """Rebuild a graph bottom up: ``step(node, new operands)`` gives each new node."""
-    memo: dict[int, Expr] = {}
+    memo: dict[Expr, Expr] = {}
     for node in topological(outputs):
-        memo[id(node)] = step(node, tuple(memo[id(a)] for a in node.args))
-    return [memo[id(o)] for o in outputs]
+        memo[node] = step(node, tuple([memo[a] for a in node.args]))
+    return [memo[o] for o in outputs]
 
 
 def substitute(outputs: Sequence[Expr], mapping: Mapping[Expr, Expr]) -> list[Expr]:
@@ -608,9 +611,7 @@ def substitute(outputs: Sequence[Expr], mapping: Mapping[Expr, Expr]) -> list[Ex
     def step(node: Expr, args: tuple[Expr, ...]) -> Expr:
         if node in mapping:
             return mapping[node]
-        if not any(a is not b for a, b in zip(node.args, args, strict=True)):
-            return node
-        return copied(node, args)
+        return node if args == node.args else copied(node, args)
 
     return replace(outputs, step)
 

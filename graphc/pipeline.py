@@ -15,8 +15,8 @@ from graphc.errors import VerificationError
 from graphc.expr import Expr
 from graphc.graph import Graph
 from graphc.ops.rolled import Piece
-from graphc.rewrite.cse import merged
-from graphc.rewrite.engine import Rewriting, Stage, allowed
+from graphc.rewrite.cse import Interner, merged
+from graphc.rewrite.engine import Rewriting, RuleSet, Settled, Stage, allowed
 from graphc.rewrite.moves import Moves
 from graphc.rewrite.multiply_add import fuse_multiply_add
 from graphc.roll.stage import roll
@@ -103,8 +103,10 @@ def _roll(graph: Graph, options: Options) -> StageResult:
 
 
 def _cse(graph: Graph, options: Options) -> StageResult:
-    became = merged(graph.roots)
-    after = graph.with_roots([became[r] for r in graph.roots])
+    interner = Interner()
+    became = merged(graph.roots, interner)
+    settled = Settled(RuleSet(()), frozenset(became.values()), interner)
+    after = graph.with_roots([became[r] for r in graph.roots], settled)
     return after, {}, Moves(became, (became,))
 
 
@@ -124,11 +126,10 @@ def _multiply_add(graph: Graph, options: Options) -> StageResult:
     if options.math == "strict":
         return graph, {}, Moves({n: n for n in graph.nodes()})
     fused, count = fuse_multiply_add(graph.roots)
-    whole = merged([fused[r] for r in graph.roots])
-    became = {old: whole[new] for old, new in fused.items() if new in whole}
-    roots = [became[r] for r in graph.roots]
-    fired = {"multiply-add": count} if count else {}
-    return graph.with_roots(roots), fired, Moves(became, (fused, whole))
+    after = graph.with_roots([fused[r] for r in graph.roots])
+    left = set(after.nodes())
+    became = {old: new for old, new in fused.items() if new in left}
+    return after, {"multiply-add": count} if count else {}, Moves(became, (fused,))
 
 
 #: From the user's graph to the graph that is turned into loops. Each later stage repeats the

@@ -15,12 +15,15 @@ import numpy as np
 from graphc.errors import DTypeError, ShapeError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DType:
-    """An element type: ``float32`` is printed ``f32`` in tensor types."""
+    """An element type: ``float32`` is printed ``f32`` in tensor types. Each exists once."""
 
     name: str
     short: str
+
+    def __reduce__(self) -> str:
+        return "bool_" if self.name == "bool" else self.name
 
     @cached_property
     def numpy(self) -> np.dtype[Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
 from graphc.diff.custom import Rule
@@ -52,7 +51,7 @@ def batched(
     return [moved.get(o) for o in outputs]
 
 
-def _stamp(node: Expr) -> AbstractContextManager[None]:
+def _stamp(node: Expr) -> stemming:
     origin = node.origin
     rule, stem = (origin.rule, origin.stem) if origin else ("map", node)
     return stemming(rule, stem, node)

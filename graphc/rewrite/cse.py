@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, overload
 from weakref import WeakKeyDictionary
 
@@ -12,29 +12,33 @@ Key = tuple[Any, ...]
 
 
 class Interner:
-    """Gives the first node it met for each meaning: op, attributes, operands, type.
+    """Gives the first node it met for each meaning: op, operands, attributes.
 
     Operands of commutative ops count in either order. Inputs and parameters are themselves.
     """
 
-    def __init__(self) -> None:
-        self._known: dict[Key, Expr] = {}
+    def __init__(self, known: Mapping[Key, Expr] | None = None) -> None:
+        self._known = dict(known or {})
+
+    def copy(self) -> Interner:
+        """Another one that has met the same nodes."""
+        return Interner(self._known)
 
     def intern(self, node: Expr) -> Expr:
         """The node of this meaning; operands must have been interned before."""
-        if node.op.name in ("input", "parameter"):
+        op, args = node.op, node.args
+        if "commutative" in op.facts:
+            args = tuple(sorted(args, key=id))
+        elif op.name in ("input", "parameter"):
             return node
-        operands = [id(a) for a in node.args]
-        if "commutative" in node.op.facts:
-            operands.sort()
-        key = (node.op, node.attrs, tuple(operands), node.type)
+        key = (op, args, node.attrs) if node.attrs else (op, args)
         return self._known.setdefault(key, node)
 
 
-def merged(roots: Sequence[Expr]) -> dict[Expr, Expr]:
+def merged(roots: Sequence[Expr], interner: Interner | None = None) -> dict[Expr, Expr]:
     """For each node of a graph the one that stands for it when equal nodes are merged, in one
     walk."""
-    interner = Interner()
+    interner = interner or Interner()
     memo: dict[Expr, Expr] = {}
     with uncollected():
         for node in topological(roots):

@@ -23,13 +23,14 @@ operations are matched in either order, so no rule has to put them in order.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal, TypeAlias
 
 from graphc.expr import Expr, rebuild, stemming
 from graphc.ops.movement import broadcast_to
+from graphc.ops.table import Op
 from graphc.rewrite.cse import Interner
 from graphc.rewrite.moves import Moves
 
@@ -114,6 +115,9 @@ def rule(
     return add
 
 
+Plan: TypeAlias = "tuple[tuple[Rule, bool], ...]"
+
+
 class RuleSet(tuple[Rule, ...]):
     """Some rules, and for each combination of operations those of them to try."""
 
@@ -121,19 +125,26 @@ class RuleSet(tuple[Rule, ...]):
     __eq__ = object.__eq__
 
     def __init__(self, rules: Iterable[Rule]) -> None:
-        self._plans: dict[tuple[str, ...], tuple[Rule, ...]] = {}
+        self._plans: dict[tuple[Op, ...], Plan] = {}
 
     def without(self, others: RuleSet) -> RuleSet:
         """The rules that are not among others."""
         return _without(self, others)
 
-    def plan(self, op: str, operands: tuple[str, ...]) -> tuple[Rule, ...]:
-        """The rules to try on an operation and its operands' operations."""
-        key = (op, *operands)
+    def plan(self, node: Expr) -> Plan:
+        """The rules to try on a node, each with whether to swap the operands."""
+        key = (node.op, *[a.op for a in node.args])
         plan = self._plans.get(key)
         if plan is None:
-            plan = self._plans[key] = tuple(r for r in self if r.concerns(op, operands))
+            plan = self._plans[key] = tuple(self._concerned(*key))
         return plan
+
+    def _concerned(self, op: Op, *operands: Op) -> Iterator[tuple[Rule, bool]]:
+        names = [o.name for o in operands]
+        both = len(names) == 2 and "commutative" in op.facts
+        for swap in (False, True) if both else (False,):
+            order = names[::-1] if swap else names
+            yield from ((r, swap) for r in self if r.concerns(op.name, order))
 
 
 def allowed(stages: Iterable[Stage], strict: bool) -> RuleSet:
@@ -154,10 +165,11 @@ def _without(rules: RuleSet, others: RuleSet) -> RuleSet:
 
 @dataclass(frozen=True, eq=False)
 class Settled:
-    """Nodes on which some rules have nothing left to do."""
+    """Nodes on which some rules have nothing left to do, and the interner they are from."""
 
     rules: RuleSet
     nodes: frozenset[Expr]
+    interner: Interner
 
 
 class Rewriting:
@@ -176,10 +188,10 @@ class Rewriting:
     def __init__(self, rules: Iterable[Rule], settled: Settled | None = None) -> None:
         """``settled``: what an earlier run with some of the rules has left."""
         self.rules = rules if isinstance(rules, RuleSet) else RuleSet(rules)
-        self._settled = settled.nodes if settled else frozenset()
+        self._settled = settled.nodes if settled else frozenset[Expr]()
         self._new = self.rules.without(settled.rules) if settled else self.rules
         self.fired: Counter[str] = Counter()
-        self._interner = Interner()
+        self._interner = settled.interner.copy() if settled else Interner()
         self._final: dict[Expr, Expr] = {}
         self._becomes: dict[Expr, Expr] = {}
         self._applied: dict[Expr, str] = {}
@@ -197,7 +209,7 @@ class Rewriting:
 
     def settled(self) -> Settled:
         """For a later run: what this one has left."""
-        return Settled(self.rules, frozenset(self._final.values()))
+        return Settled(self.rules, frozenset(self._final.values()), self._interner)
 
     def _settle(self, root: Expr) -> None:
         """Find the final form of a node and of all it depends on."""
@@ -205,67 +217,62 @@ class Rewriting:
         stack = [root]
         while stack:
             node = stack[-1]
-            if node in final:
-                stack.pop()
-                continue
-            target = becomes.get(node)
-            if target is None:
-                missing = [a for a in node.args if a not in final]
-                if missing:
-                    stack.extend(missing)
-                    continue
-                target = becomes[node] = self._step(node)
-            if target in becomes and target not in final:
-                if target is not node:
+            if node not in final:
+                target = becomes.get(node)
+                if target is None:
+                    missing = [a for a in node.args if a not in final]
+                    if missing:
+                        stack += missing
+                        continue
+                    target = becomes[node] = self._step(node)
+                    if target not in final and target not in becomes:
+                        stack.append(target)
+                        continue
+                if target is not node and target not in final:
                     self.fired["stopped"] += 1
-                final[node] = node
-            elif target in final:
-                final[node] = final[target]
-            else:
-                stack.append(target)
+                final[node] = final.get(target, node)
+            stack.pop()
 
     def _step(self, node: Expr) -> Expr:
         """The next form of a node whose operands are final; itself if it has none."""
-        args = [self._final[a] for a in node.args]
-        same = self._interner.intern(rebuild(node, args))
-        if same is not node:
-            self._depth[same] = self._depth.get(node, 0)
-            return same
-        found = self._first(node)
-        if found is None:
-            return node
-        if self._depth.get(node, 0) >= self.LIMIT:
+        settled = node in self._settled
+        args = tuple([self._final[a] for a in node.args])
+        if not settled or args != node.args:
+            same = self._interner.intern(rebuild(node, args))
+            if same is not node:
+                self._depth[same] = self._depth.get(node, 0)
+                return same
+        plan = (self._new if settled else self.rules).plan(node)
+        return self._rewritten(node, plan) if plan else node
+
+    def _rewritten(self, node: Expr, plan: Plan) -> Expr:
+        """What the first rule that holds makes of a node; the node itself if none does."""
+        args = node.args
+        twins = len(args) == 2 and args[0] is args[1]
+        with stemming("", node) as origin:
+            for rule, swap in plan:
+                if swap and twins:
+                    break
+                result = rule.apply(node, *(args[::-1] if swap else args))
+                if result is not None:
+                    origin.rule = f"rewrite:{rule.name}"
+                    return self._counted(_fit(result, node, rule), node, rule)
+        return node
+
+    def _counted(self, result: Expr, node: Expr, rule: Rule) -> Expr:
+        """The new form of a node, unless it has had too many."""
+        depth = self._depth.get(node, 0)
+        if depth >= self.LIMIT:
             self.fired["stopped"] += 1
             return node
-        rule, operands = found
         self.fired[rule.name] += 1
         self._applied[node] = rule.name
-        with stemming(f"rewrite:{rule.name}", node):
-            result = _fit(rule.apply(node, *operands), node, rule)
-        self._depth[result] = self._depth.get(node, 0) + 1
+        self._depth[result] = depth + 1
         return result
 
-    def _first(self, node: Expr) -> tuple[Rule, Sequence[Expr]] | None:
-        """The first rule that holds, and the order of operands it holds for."""
-        rules = self._new if node in self._settled else self.rules
-        for args in _orders(node):
-            for rule in rules.plan(node.op.name, tuple(a.op.name for a in args)):
-                if rule.apply(node, *args) is not None:
-                    return rule, args
-        return None
 
-
-def _orders(node: Expr) -> tuple[tuple[Expr, ...], ...]:
-    """The orders of operands to match: both, where the operation is commutative."""
-    args = node.args
-    if len(args) == 2 and args[0] is not args[1] and "commutative" in node.op.facts:
-        return args, (args[1], args[0])
-    return (args,)
-
-
-def _fit(result: Expr | None, node: Expr, rule: Rule) -> Expr:
+def _fit(result: Expr, node: Expr, rule: Rule) -> Expr:
     """The result in the node's type: spread over its shape where that is larger."""
-    assert result is not None
     if result.shape != node.shape:
         result = broadcast_to(result, node.shape)
     if result.type != node.type:
