@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from graphc.diff.work import node_flops
+from graphc.diff.work import node_flops, typical
 from graphc.expr import Expr
 from graphc.types import Dim
 
@@ -49,7 +50,9 @@ class Known:
 
     def visit(self, node: Expr) -> None:
         """Note what is known of a node, given what is known of its operands."""
-        if symbolic(node) or node.size > ELEMENTS or node_flops(node) > WORK:
+        if any(symbolic(n) is not None for n in (node, *node.args)):
+            return
+        if math.prod(shape_of(node)) > ELEMENTS or typical(node_flops(node)) > WORK:
             return
         value = self._value(node)
         if value is not None:

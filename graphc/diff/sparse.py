@@ -22,7 +22,7 @@ from graphc.diff.colouring import (
 from graphc.diff.forward import pushed, seeds_of
 from graphc.diff.known import Array, shape_of
 from graphc.diff.reverse import pulled
-from graphc.diff.sparsity import dependence, directional, scipy_sparse
+from graphc.diff.sparsity import check_sizes, dependence, directional, scipy_sparse
 from graphc.expr import Expr, constant, scalar_like, stemming, topological
 from graphc.ops.elementwise import cast, equal
 from graphc.ops.indexing import take_along_axis
@@ -172,6 +172,8 @@ def sparse_hessian(
     f: Expr, targets: Sequence[Expr], slopes: Sequence[Expr], order: Order
 ) -> list[list[SparseMatrix]]:
     """Blocks of the Hessian, given the gradient; one colouring for all targets together."""
+    for x in targets:
+        check_sizes("target", x)
     leaves = [tensor("tangent", x.shape, x.dtype) for x in targets]
     images = pushed(slopes, seeds_of(targets, leaves))
     whole = scipy_sparse().vstack(dependence(images, leaves), format="csr")

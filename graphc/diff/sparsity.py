@@ -114,25 +114,24 @@ def _seeds(leaves: Sequence[Expr]) -> dict[Expr, Sets]:
     return seeds
 
 
-def _number(x: Expr) -> int:
-    size = symbolic(x)
+def check_sizes(role: str, node: Expr) -> None:
+    """Refuse a node of which a size is not a number."""
+    size = symbolic(node)
     if size is not None:
-        raise _symbolic_error(x, size)
+        raise DifferentiationError(
+            f"sparse derivative: the size {size} is not a number",
+            where=describe([(role, node)]),
+            hint="give the sizes of the leaves as numbers, or leave out sparse=True",
+        )
+
+
+def _number(x: Expr) -> int:
+    check_sizes("node", x)
     return math.prod(shape_of(x))
 
 
-def _symbolic_error(node: Expr, size: Any) -> DifferentiationError:
-    return DifferentiationError(
-        f"sparse derivative: the size {size} is not a number",
-        where=describe([("node", node)]),
-        hint="give the sizes of the leaves as numbers, or leave out sparse=True",
-    )
-
-
 def _rule(node: Expr) -> SetRule:
-    size = symbolic(node)
-    if size is not None:
-        raise _symbolic_error(node, size)
+    check_sizes("node", node)
     rule = RULES.get(node.op.name) or RULES.get(node.op.family)
     if rule is None:
         raise UnsupportedOpError(
@@ -435,5 +434,6 @@ def sparsity(output: Expr, target: Expr, *, unused: Unused = "error") -> Any:
 
 def directional(output: Expr, target: Expr) -> tuple[list[Expr], list[Expr]]:
     """The derivative along a direction, and the leaf that stands for the direction."""
+    check_sizes("target", target)
     leaf = tensor("tangent", target.shape, target.dtype)
     return pushed([output], {target: leaf}), [leaf]
