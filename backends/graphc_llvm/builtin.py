@@ -9,13 +9,23 @@ names for constants and three abbreviations: ``x = field type p F`` loads from a
 
 A failed check goes to ``slow`` with all that was made so far released. The tables are
 made by `graphc_llvm.entry`.
+
+``gc_bound`` has the same form, for calls whose arguments were bound before: the array holds
+a `Bound`, and nothing is left to check but whether the program may run now.
+
+A program runs at once if it need not wait: neither for another call of its function that
+holds its workspace or updates its parameters, nor for a call of another function that uses
+the same parameters, if one of the two updates. Calls that use parameters are listed in the
+order in which they came, and wait only for those before them, so none waits forever.
 """
 
 from __future__ import annotations
 
 import ctypes
 import itertools
+import os
 import re
+import sys
 from functools import cache as once
 from functools import partial
 from types import BuiltinFunctionType
@@ -106,6 +116,25 @@ class State(ctypes.Structure):
     ]
 
 
+class Bound(ctypes.Structure):
+    """A call whose arguments are known: ``result`` is returned, ``work`` is in ns."""
+
+    _fields_ = [
+        ("state", _pointer),
+        ("bufs", _pointer),
+        ("symbols", _pointer),
+        ("need", _word),
+        ("work", _word),
+        ("result", _pointer),
+    ]
+
+
+class Turn(ctypes.Structure):
+    """A call's place in the list of those that use parameters."""
+
+    _fields_ = [("next", _pointer), ("state", _pointer), ("thread", _word)]
+
+
 SINGLE, TUPLE, LIST, NONE = range(4)
 #: Values of ``State.result``.
 RESULTS = {"single": SINGLE, "tuple": TUPLE, "list": LIST, "none": NONE}
@@ -115,7 +144,10 @@ RELEASE = 20_000
 
 _READABLE, _WRITEABLE = 0x101, 0x501  # NumPy's flags: C-contiguous, aligned, (writeable)
 
-_FILES = ("arguments.ll", "call.ll")
+#: What the native half says if a program cannot run at once.
+REFUSED = -1
+
+_FILES = ("arguments.ll", "turns.ll", "call.ll")
 _KINDS = {f"KIND_{name}": i for i, name in enumerate(DTYPES)}
 
 
@@ -124,6 +156,7 @@ def _constants() -> dict[str, str]:
         "RECORD": runtime.RECORD,
         "AXIS": "{ i64, i64 }",
         "TENSOR": "{ ptr, ptr, ptr, i64, i64, i64, ptr }",
+        "TURN": "{ ptr, ptr, i64 }",
         "READABLE": _READABLE,
         "WRITEABLE": _WRITEABLE,
         "RELEASE": RELEASE,
@@ -132,7 +165,7 @@ def _constants() -> dict[str, str]:
     }
     for names in (globals(), vars(layout)):
         values |= {k: v for k, v in names.items() if k.isupper() and isinstance(v, int)}
-    for structure in (Axis, Tensor, State):
+    for structure in (Axis, Tensor, State, Bound, Turn):
         for name, *_ in structure._fields_:
             values[f"{structure.__name__}.{name}"] = getattr(structure, name).offset
     return {name: str(value) for name, value in values.items()}
@@ -166,17 +199,28 @@ def text(target: Target) -> str:
 
 
 def holder(function: object) -> tuple[object, ...] | None:
-    """``self`` of a builtin made of `gc_call`, None of anything else."""
+    """``self`` of a builtin made of such code, None of anything else."""
     held = getattr(function, "__self__", None)
     if isinstance(function, BuiltinFunctionType) and type(held) is tuple and held:
         return held if isinstance(held[-1], MethodDef) else None
     return None
 
 
+def symbol(held: tuple[object, ...]) -> str:
+    """The name of a builtin's code, given its `holder`."""
+    method = held[-1]
+    assert isinstance(method, MethodDef)
+    return "gc_call" if method.function == load().symbols["gc_call"] else "gc_bound"
+
+
 @once
 def load() -> Code:
-    """The builtin's code in this process: ``gc_call``, ``gc_direct`` and ``gc_run``."""
+    """The builtins' code in this process."""
     target, constants = host(), str(_constants())
-    return engine(target).library(
+    code = engine(target).library(
         lambda: text(target), cache.SOURCE, "builtin", constants, verify=True
     )
+    if sys.platform != "win32":
+        forget = ctypes.PYFUNCTYPE(None)(code.symbols["gc_forget"])
+        os.register_at_fork(after_in_child=forget)
+    return code

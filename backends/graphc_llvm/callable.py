@@ -91,7 +91,7 @@ def bind(instance: NativeCallable, target: Callable[..., Any]) -> None:
     if held is None:
         forward = runtime.load().symbols["gc_forward"]
     else:
-        forward = builtin.load().symbols["gc_direct"]
+        forward = builtin.load().symbols[f"{builtin.symbol(held)}_direct"]
     address = id(instance)
     ctypes.c_void_p.from_address(address + _TARGET).value = id(target if held is None else held)
     ctypes.c_void_p.from_address(address + _VECTORCALL).value = forward

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +18,7 @@ from graphc.errors import IndexOutOfRangeError, VerificationError
 from graphc.loops.ir import INDEX_ERROR
 from graphc.types import DTYPES, DType, evaluate_size
 from graphc_llvm import builtin, layout, runtime
-from graphc_llvm.builtin import RELEASE, RESULTS, Axis, MethodDef, State, Tensor
+from graphc_llvm.builtin import RELEASE, RESULTS, Axis, Bound, MethodDef, State, Tensor, Turn
 from graphc_llvm.call import Signature
 from graphc_llvm.jit import Code
 
@@ -25,6 +26,10 @@ _METH_FASTCALL_KEYWORDS = 0x82
 _ALIGNMENT = 64
 #: A call that waits for another one looks this often (s).
 _WAIT = 50e-6
+#: An answer of ``gc_turn``: the call would wait for one of its own thread.
+_OWN = 2
+#: Guards the list of calls where no GIL does.
+_turns = threading.RLock()
 
 Array = np.ndarray[Any, Any]
 
@@ -84,7 +89,8 @@ class Entry:
         self._workspace: Array | None = None
         self._state = self._make_state()
         self._bind()
-        self.callable = self._make_builtin(slow) if layout.matches() else slow
+        self.callable = self._builtin("gc_call", self._table, slow)
+        _entries.add(self)
 
     def _make_state(self) -> State:
         """The tables of the builtin, in one array."""
@@ -135,18 +141,59 @@ class Entry:
         self._try_lock = make(flag, pointer, word)(library["gc_lock"])
         self._unlock = make(None, pointer)(library["gc_unlock"])
         self._want = make(None, pointer, flag)(library["gc_want"])
+        turns = builtin.load().symbols
+        self._enter = make(None, pointer, pointer)(turns["gc_enter"])
+        self._ask = make(flag, pointer)(turns["gc_turn"])
         self._lock = ctypes.addressof(self._state)
 
-    def _make_builtin(self, slow: Callable[..., Any]) -> Callable[..., Any]:
-        address = builtin.load().symbols["gc_call"]
+    def _builtin(
+        self, symbol: str, table: Array, slow: Callable[..., Any], *kept: object
+    ) -> Callable[..., Any]:
+        """The builtin of a function of `graphc_llvm.builtin`, if this interpreter allows it."""
+        if not layout.matches():
+            return slow
+        address = builtin.load().symbols[symbol]
         method = MethodDef(self.name.encode(), address, _METH_FASTCALL_KEYWORDS, None)
         create = ctypes.pythonapi.PyCFunction_NewEx
         create.restype = ctypes.py_object
         create.argtypes = [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
         # The function holds this tuple, which holds everything that it points to.
-        held = (self._table, slow, self, method)
+        held = (table, slow, self, kept, method)
         function: Callable[..., Any] = create(ctypes.addressof(method), held, None)
         return function
+
+    def bind(
+        self,
+        inputs: Sequence[Array],
+        outputs: Sequence[Array],
+        dims: Sequence[int],
+        result: object,
+        slow: Callable[[], Any],
+    ) -> Callable[..., Any]:
+        """A function without arguments that does what `run` does and returns ``result``.
+
+        Where it cannot run at once it calls ``slow``. It keeps the arrays, whose memory must
+        stay where it is.
+        """
+        self._verify(inputs, outputs)
+        head, arrays = _words(Bound), self._addresses(inputs, outputs)
+        table = np.array([*[0] * head, *arrays, *dims], np.int64)
+        bound = Bound.from_buffer(table.data)
+        bound.state, bound.result = self._lock, id(result)
+        bound.bufs = table.ctypes.data + 8 * head
+        bound.symbols = bound.bufs + 8 * len(arrays)
+        bound.need = self._need(bound.symbols, self.threads)
+        bound.work = self._work(dims)
+        with self._memory(bound.need):
+            pass  # now the workspace is large enough
+        return self._builtin("gc_bound", table, slow, inputs, outputs, result)
+
+    def _addresses(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> list[int]:
+        return [a.ctypes.data for a in (*inputs, *outputs, *self._parameters)]
+
+    def _work(self, dims: Sequence[int]) -> int:
+        values = dict(zip(self.signature.symbols, dims, strict=True))
+        return evaluate_size(self.signature.work, values)
 
     def run(
         self, inputs: Sequence[Array], outputs: Sequence[Array], dims: Sequence[int]
@@ -166,12 +213,11 @@ class Entry:
             If the workspace cannot be had; nothing has been run.
         """
         self._verify(inputs, outputs)
-        arrays = [a.ctypes.data for a in (*inputs, *outputs, *self._parameters)]
+        arrays = self._addresses(inputs, outputs)
         buffers = (ctypes.c_void_p * (len(arrays) + 1))(*arrays)
         sizes = (ctypes.c_int64 * (len(dims) + 1))(*dims)
-        values = dict(zip(self.signature.symbols, dims, strict=True))
-        release = evaluate_size(self.signature.work, values) > RELEASE
-        with self._memory(self._need(sizes, self.threads)) as workspace:
+        release = self._work(dims) > RELEASE
+        with self._memory(self._need(sizes, self.threads)) as workspace, self._turn():
             status = self._call(
                 self._state.program, buffers, sizes, workspace, self.threads, release
             )
@@ -217,9 +263,7 @@ class Entry:
     def _wait(self) -> None:
         """Take the lock. Others may run Python code meanwhile."""
         if self._state.owner == threading.get_ident():
-            raise RuntimeError(
-                f"{self.name} was called while it runs in the same thread (signal handler?)"
-            )
+            raise self._nested()
         with self._queue:
             self._want(self._lock, True)
             try:
@@ -228,6 +272,63 @@ class Entry:
             except BaseException:
                 self._want(self._lock, False)
                 raise
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait for calls of functions that use the same parameters, if one updates them."""
+        if not self._parameters:
+            yield
+            return
+        place = _Place()
+        try:
+            with _turns:
+                self._enter(place.address, self._lock)
+            while answer := self._ask(place.address):
+                if answer == _OWN:
+                    raise self._nested()
+                time.sleep(_WAIT)
+            yield
+        finally:
+            place.leave()
+
+    def _nested(self) -> RuntimeError:
+        return RuntimeError(
+            f"{self.name} was called while a function that uses its parameters runs in the "
+            "same thread (signal handler?)"
+        )
+
+
+class _Place:
+    """A place in the list of calls; it is left at the latest when the object dies."""
+
+    def __init__(self) -> None:
+        self._turn = Turn()
+        self.address = ctypes.addressof(self._turn)
+        self._leave = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(
+            builtin.load().symbols["gc_leave"]
+        )
+
+    def leave(self) -> None:
+        with _turns:
+            self._leave(self.address)
+
+    __del__ = leave
+
+
+_entries: weakref.WeakSet[Entry] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """In the child no other thread runs."""
+    global _turns
+    _turns = threading.RLock()
+    for entry in _entries:
+        entry._queue = threading.Lock()
+        entry._state.lock = entry._state.owner = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def allocate(nbytes: int, name: str) -> Array:

@@ -219,37 +219,8 @@ memory:
   %threads = field i64 %state State.threads
   %need_function = field ptr %state State.need
   %need = call i64 %need_function(ptr %symbols, i64 %threads)
-  %capacity = field i64 %state State.capacity
-  %enough = icmp ule i64 %need, %capacity
-  br i1 %enough, label %use, label %drop
-use:
-  %some_need = icmp ne i64 %need, 0
-  %some_updates = icmp ne i64 %updates, 0
-  %locked = or i1 %some_need, %some_updates
-  br i1 %locked, label %lock, label %run
-lock:
-  %swap = cmpxchg ptr %state, i64 0, i64 1 acquire monotonic
-  %won = extractvalue { i64, i1 } %swap, 1
-  br i1 %won, label %own, label %drop
-own:
-  br i1 %some_updates, label %own_updates, label %run
-own_updates:
-  %thread = call i64 @PyThread_get_thread_ident()
-  %owner_field = getelementptr i8, ptr %state, i64 State.owner
-  store i64 %thread, ptr %owner_field
-  br label %run
-run:
-  %program = field ptr %state State.program
-  %workspace = field ptr %state State.workspace
   %long = icmp sgt i64 %work, RELEASE
-  %status = call i32 @gc_run(ptr %program, ptr %bufs, ptr %symbols, ptr %workspace, i64 %threads, i1 %long)
-  br i1 %locked, label %unlock, label %finished
-unlock:
-  %owned_field = getelementptr i8, ptr %state, i64 State.owner
-  store i64 0, ptr %owned_field
-  %old_lock = atomicrmw and ptr %state, i64 -2 release
-  br label %finished
-finished:
+  %status = call i32 @run(ptr %state, ptr %bufs, ptr %symbols, i64 %need, i1 %long)
   switch i32 %status, label %drop [ i32 0, label %results i32 INTERRUPTED, label %fail ]
 
 results:
@@ -325,10 +296,48 @@ slow:
   ret ptr %slow_result
 }
 
-; The vectorcall of a `NativeCallable` that is bound to such a builtin: its `self` is at hand.
-define ptr @gc_direct(ptr %object, ptr %args, i64 %nargs, ptr %kwnames) {
+; The builtin of calls whose arguments are bound: everything is known but whether it may run.
+define ptr @gc_bound(ptr %self, ptr %args, i64 %nargs, ptr %kwnames) {
+entry:
+  %holder = field ptr %self TUPLE_ITEMS
+  %bound = field ptr %holder ARRAY_DATA
+  %positional = icmp eq ptr %kwnames, null
+  %none = icmp eq i64 %nargs, 0
+  %fits = and i1 %positional, %none
+  br i1 %fits, label %start, label %slow
+start:
+  %state = field ptr %bound Bound.state
+  %bufs = field ptr %bound Bound.bufs
+  %symbols = field ptr %bound Bound.symbols
+  %need = field i64 %bound Bound.need
+  %work = field i64 %bound Bound.work
+  %result = field ptr %bound Bound.result
+  %long = icmp sgt i64 %work, RELEASE
+  %status = call i32 @run(ptr %state, ptr %bufs, ptr %symbols, i64 %need, i1 %long)
+  switch i32 %status, label %slow [ i32 0, label %done i32 INTERRUPTED, label %fail ]
+done:
+  call void @Py_IncRef(ptr %result)
+  ret ptr %result
+fail:
+  ret ptr null
+slow:
+  %slow_field = getelementptr i8, ptr %self, i64 TUPLE_ITEMS
+  %slow_function = field ptr %slow_field 8
+  %slow_result = call ptr @PyObject_Vectorcall(ptr %slow_function, ptr %args, i64 %nargs, ptr %kwnames)
+  ret ptr %slow_result
+}
+
+; The vectorcalls of a `NativeCallable` that is bound to such a builtin: its `self` is at hand.
+define ptr @gc_call_direct(ptr %object, ptr %args, i64 %nargs, ptr %kwnames) {
   %self = field ptr %object 24
   %count = and i64 %nargs, 9223372036854775807
   %result = tail call ptr @gc_call(ptr %self, ptr %args, i64 %count, ptr %kwnames)
+  ret ptr %result
+}
+
+define ptr @gc_bound_direct(ptr %object, ptr %args, i64 %nargs, ptr %kwnames) {
+  %self = field ptr %object 24
+  %count = and i64 %nargs, 9223372036854775807
+  %result = tail call ptr @gc_bound(ptr %self, ptr %args, i64 %count, ptr %kwnames)
   ret ptr %result
 }
