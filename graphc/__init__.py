@@ -9,6 +9,9 @@ from graphc import nn as nn
 from graphc import testing as testing
 from graphc.compiler import CompiledFunction as CompiledFunction
 from graphc.compiler import compile as compile
+from graphc.contracts import assert_cost as assert_cost
+from graphc.contracts import assert_one_kernel as assert_one_kernel
+from graphc.contracts import assert_workspace as assert_workspace
 from graphc.diff.batching import vmap as vmap
 from graphc.diff.custom import custom_gradient as custom_gradient
 from graphc.diff.custom import stop_gradient as stop_gradient

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -40,6 +41,23 @@ Structure: TypeAlias = (
 )
 
 
+@dataclass(frozen=True)
+class Kept:
+    """A contract that holds: its name, what it promises, what was measured."""
+
+    name: str
+    promise: str
+    measured: str
+
+
+class Contract(Protocol):
+    """A promise about a compiled function, see `graphc.contracts`."""
+
+    def check(self, function: CompiledFunction) -> Kept:
+        """What was measured (ContractError if the promise does not hold)."""
+        ...
+
+
 class CompiledFunction:
     """A graph compiled to a function.
 
@@ -61,6 +79,8 @@ class CompiledFunction:
         The graph after each stage.
     program
         The loop program (None for a backend that has none).
+    contracts
+        What it was compiled under, and what was measured.
     """
 
     def __init__(
@@ -84,6 +104,7 @@ class CompiledFunction:
         self.fusion: Fusion | None = None
         self.snapshots: list[Snapshot] = [Snapshot("input", graph)]
         self.timings: dict[str, float] = {}
+        self.contracts: tuple[Kept, ...] = ()
         self._inputs = inputs
         self._outputs = outputs
         self._matrices = matrices
@@ -309,6 +330,7 @@ class CompiledFunction:
             self.program,
             self.timings,
             self.options,
+            contracts=self.contracts,
             notes={
                 **self._executable.notes,
                 **{f"output {i}": m.title for i, m in self._matrices.items()},
@@ -403,6 +425,7 @@ def compile(
     name: str = "f",
     target: str = "native",
     skip: str | Sequence[str] = (),
+    contracts: Sequence[Contract] = (),
 ) -> CompiledFunction:
     """Compile a graph to a function.
 
@@ -436,9 +459,14 @@ def compile(
         ``"native"``, or a lower level of this machine: ``"avx512"``, ``"avx2"``, ``"sse2"``.
     skip
         Names of stages to leave out, for comparison.
+    contracts
+        Promises to check: `graphc.assert_cost`, `graphc.assert_workspace`,
+        `graphc.assert_one_kernel`. The report lists what was measured.
 
     Raises
     ------
+    ContractError
+        If a promise does not hold.
     GraphError
         If a leaf is missing from the inputs, a name is used twice, or an update is not of a
         parameter.
@@ -474,4 +502,16 @@ def compile(
     )
     if direct:
         chosen.bind(function, function._executable)
+    function.contracts = _kept(function, contracts)
     return function
+
+
+def _kept(function: CompiledFunction, contracts: Sequence[Contract]) -> tuple[Kept, ...]:
+    """What the contracts of a function have measured."""
+    for contract in [contracts] if not isinstance(contracts, (list, tuple)) else contracts:
+        if contract is contracts or not callable(getattr(contract, "check", None)):
+            raise CompileError(
+                f"compile: contracts is a list of contracts, not {contract!r}",
+                hint="contracts=[gr.assert_cost(grad_to_forward=4.0)]",
+            )
+    return tuple([contract.check(function) for contract in contracts])

@@ -69,5 +69,9 @@ class IndexOutOfRangeError(InputError, IndexError):
     """An index that a compiled function was given lies outside its axis."""
 
 
+class ContractError(GraphcError, AssertionError):
+    """A promise that a function was compiled under does not hold."""
+
+
 class VerificationError(GraphcError, AssertionError):
     """A stage produced something invalid: a fault of graphc, not of the user."""

@@ -6,12 +6,15 @@ import html
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isnan
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphc.inspect.cost import TYPICAL_SIZE, Cost, cost, gradient_cost_ratio
 from graphc.loops.ir import Compute, LoopKernel, Program, statements
 from graphc.pipeline import Options, Snapshot
 from graphc.types import Size, size_symbols
+
+if TYPE_CHECKING:
+    from graphc.compiler import Kept
 
 #: What derivatives are where functions have a kink or a step.
 KINKS = (
@@ -38,6 +41,8 @@ class Report:
         For each inexact op its largest error in units in the last place, (float32, float64).
     notes
         What the backend says, by title.
+    contracts
+        What was promised when it was compiled, and what was measured.
     """
 
     name: str
@@ -47,6 +52,7 @@ class Report:
     options: Options = field(default_factory=Options)
     ulp_bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
+    contracts: Sequence[Kept] = ()
 
     @property
     def cost(self) -> Cost:
@@ -86,6 +92,7 @@ class Report:
             "bytes": _plain(self.cost.nbytes),
             "workspace": _plain(self.workspace),
             "gradient_cost_ratio": None if isnan(ratio := self.gradient_cost_ratio) else ratio,
+            "contracts": [vars(c) for c in self.contracts],
             "kinks": list(KINKS),
             "ulp_bounds": {op: list(bounds) for op, bounds in self.used_bounds.items()},
             "notes": dict(self.notes),
@@ -131,6 +138,9 @@ class Report:
             kernels.append([k["name"], quantity(k["flops"]), quantity(k["bytes"]), k["label"]])
         if len(kernels) > 1:
             yield "kernels", kernels
+        if self.contracts:
+            kept = [[c.name, c.promise, c.measured] for c in self.contracts]
+            yield "contracts", [["contract", "promise", "measured"], *kept]
         if self.used_bounds:
             bounds = [["largest error", "float32 ulp", "float64 ulp"]]
             bounds += [[op, f"{a:g}", f"{b:g}"] for op, (a, b) in self.used_bounds.items()]
