@@ -227,13 +227,13 @@ class CompiledFunction:
     def _entries(self, place: int, out: Any) -> Any:
         """The caller's array; of a sparse matrix the array of its entries."""
         matrix = self._matrices.get(place)
-        if matrix is None:
+        if matrix is None or isinstance(out, np.ndarray):
             return out
         if not matrix.fits(out):
             raise InputTypeError(
                 f"{self.name}: out of a sparse {matrix.name} is a CSR array of its pattern",
                 where=[f"expected  {matrix.title}", f"found     {type(out).__name__}"],
-                hint="one that an earlier call returned",
+                hint="one that an earlier call returned, or an array for its entries",
             )
         return out.data
 
