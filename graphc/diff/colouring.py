@@ -138,7 +138,7 @@ def _ordered(lists: Any, order: Order, colors: dict[int, int], conflicts: Any) -
     The strategies of networkx look at the graph of conflicts, which is made only for them:
     it has an edge for each pair of entries in a row.
     """
-    if order == LARGEST_FIRST:
+    if order == LARGEST_FIRST or not lists.shape[0]:
         sizes = np.diff(lists.indptr)
         return np.argsort(-sizes, kind="stable").tolist()  # type: ignore[no-any-return]
     import networkx as nx

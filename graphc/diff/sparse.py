@@ -188,7 +188,7 @@ def sparse_hessian(
     def block(a: int, b: int) -> SparseMatrix:
         parts = [_part(pattern, p, bounds[a], bounds[b]) for p in places]
         text = f"hessian by {mode}, {count} directions"
-        values = _read(table, [p.data for p in parts], targets[b].dtype, f, text)
+        values = _read(table, [p.data for p in parts], targets[max(a, b)].dtype, f, text)
         own = parts[0].astype(bool)
         own.data[:] = True
         return SparseMatrix("hessian", own, values, mode, colors[slice(*bounds[b])], count)
