@@ -269,6 +269,19 @@ def results(
     return targets, copies
 
 
+def fill(name: str, graph: Graph, out: Sequence[Any], values: Sequence[Any]) -> Sequence[Array]:
+    """The caller's arrays with the values copied in; nothing is written if one does not fit."""
+    if len(out) != len(values):
+        raise InputTypeError(
+            f"{name}: out has length {len(out)}, there are {len(values)} outputs"
+        )
+    for number, (array, value, x) in enumerate(zip(out, values, graph.outputs, strict=True)):
+        _check_out(name, number, array, np.shape(value), x)
+    for array, value in zip(out, values, strict=True):
+        array[...] = value
+    return out
+
+
 def _check_out(name: str, number: int, array: Any, shape: tuple[int, ...], x: Expr) -> None:
     what = f"{name}: out[{number}]"
     if not isinstance(array, np.ndarray):

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -20,8 +21,15 @@ from graphc.backend import (
     get_backend,
 )
 from graphc.diff.sparse import SparseMatrix
-from graphc.errors import CompileError, GraphError, IndexOutOfRangeError, InputTypeError
+from graphc.errors import (
+    CompileError,
+    GraphError,
+    IndexOutOfRangeError,
+    InputTypeError,
+    NonFiniteError,
+)
 from graphc.expr import Expr, describe, uncollected
+from graphc.finite import commit, with_finite_flag
 from graphc.graph import Graph, check, graph_guards, graph_symbols
 from graphc.interpret import find_bad_index
 from graphc.loops.build import build_program
@@ -32,6 +40,7 @@ from graphc.pipeline import GRAPH_STAGES, Math, Options, Snapshot, run_stages
 from graphc.structure import Form, FormError, flatten
 
 if TYPE_CHECKING:
+    from graphc.inspect.nonfinite import Explanation
     from graphc.inspect.provenance import History
     from graphc.inspect.report import Report
     from graphc.inspect.why import Answer
@@ -66,10 +75,9 @@ class CompiledFunction:
     in the form of ``outputs``. ``out=`` takes arrays to write the results into,
     in that form too.
 
-    It may be called from many threads at once; calls of a function with updates run one
-    after the other. Another function that reads or updates the same parameters does not wait
-    for it: call those from one thread, or under a lock. Long calls release the GIL and can
-    be interrupted.
+    It may be called from many threads at once. Calls that update a parameter and calls of any
+    function that use it run one after the other, in the order in which they came. Long calls
+    release the GIL and can be interrupted.
 
     Attributes
     ----------
@@ -94,9 +102,12 @@ class CompiledFunction:
         threads: int,
         target: str,
         matrices: Mapping[int, SparseMatrix],
+        check_finite: bool,
     ) -> None:
         self.name = name
         self.graph = graph
+        self._lock = RLock() if check_finite else None
+        self._runs = with_finite_flag(graph) if check_finite else graph
         self.options = options
         self.backend = backend.name
         self.threads = threads
@@ -109,14 +120,14 @@ class CompiledFunction:
         self._outputs = outputs
         self._matrices = matrices
         self._names = arguments.keywords(inputs, graph.inputs)
-        self._form = _result_form(outputs)
-        self._symbols = graph_symbols(graph)
-        self._guards = graph_guards(graph)
+        self._form: ResultForm = "list" if check_finite else _result_form(outputs)
+        self._symbols = graph_symbols(self._runs)
+        self._guards = graph_guards(self._runs)
         self._parameters = graph.parameters()
         self._executable: Executable = backend.load(
             Job(
                 name,
-                graph,
+                self._runs,
                 self._symbols,
                 self._guards,
                 self._lower,
@@ -132,7 +143,7 @@ class CompiledFunction:
     def _lower(self) -> Program:
         """Run the stages and write the loops; called by backends that need them."""
         with uncollected():
-            self.snapshots = run_stages(self.graph, self.options)
+            self.snapshots = run_stages(self._runs, self.options)
             start = time.perf_counter()
             merge = "fuse" not in self.options.skip
             self.program, self.fusion = build_program(self.snapshots[-1].graph, merge=merge)
@@ -144,13 +155,41 @@ class CompiledFunction:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not self._inputs.flat:
             args, kwargs = self._flat_arguments(args, kwargs)
-        direct = self._executable.callable
-        result = (self._slow if direct is None else direct)(*args, **kwargs)
+        if self._lock is not None:
+            with self._lock:
+                return self._checked(args, kwargs)
+        result = self._run(*args, **kwargs)
         if self._matrices:
             result = self._with_matrices(result)
         if self._outputs.flat or self._form == "none":
             return result
         return self._outputs.build(result)
+
+    def _run(self, *args: Any, **kwargs: Any) -> Any:
+        direct = self._executable.callable
+        return (self._slow if direct is None else direct)(*args, **kwargs)
+
+    def _checked(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Run, and hand out results and change parameters only if all of it is finite."""
+        out = self._listed(kwargs.pop("out", None))
+        *values, finite = self._run(*args, **kwargs)
+        if not finite:
+            raise self._nonfinite_error(args, kwargs)
+        count = len(self.graph.outputs)
+        results = values[:count]
+        if out is not None:
+            entries = [self._entries(i, value) for i, value in enumerate(out)]
+            results = arguments.fill(self.name, self.graph, entries, results)
+        commit([p for p, _ in self.graph.updates], values[count:])
+        if self._matrices:
+            results = self._with_matrices(results)
+        return self._outputs.build(results)
+
+    def _nonfinite_error(self, args: Sequence[Any], kwargs: dict[str, Any]) -> NonFiniteError:
+        from graphc.inspect.nonfinite import as_error, explain
+
+        arrays, sizes = self._prepared(args, kwargs)
+        return as_error(explain(self.name, self.graph, arrays, sizes, self.options))
 
     def _with_matrices(self, result: Any) -> Any:
         """The result with matrices for the values of their entries."""
@@ -163,11 +202,11 @@ class CompiledFunction:
 
     def _flat_arguments(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[list[Any], dict[str, Any]]:
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The inputs' values in order, and ``out`` if it was given."""
         form, names = self._inputs, self._names
         if not kwargs and len(args) == 1 and form.fits(args[0]):
-            return [args[0][key] for key in form.keys], kwargs
+            return tuple([args[0][key] for key in form.keys]), kwargs
         out = {k: kwargs.pop(k) for k in ("out",) if k in kwargs and "out" not in names}
         given: Any = args
         if form.kind is dict:
@@ -175,7 +214,7 @@ class CompiledFunction:
         elif kwargs or len(args) != len(names):
             given = arguments.match(self.name, names, args, kwargs)
         try:
-            return form.values(given), out
+            return tuple(form.values(given)), out
         except FormError as error:
             raise arguments.form_error(f"{self.name}: the input", error) from None
 
@@ -184,21 +223,15 @@ class CompiledFunction:
         out = self._listed(kwargs.pop("out", None))
         if out is not None:
             out = [self._entries(i, value) for i, value in enumerate(out)]
-        inputs = self.graph.inputs
-        values = arguments.match(self.name, [str(x.name) for x in inputs], args, kwargs)
-        arrays = [
-            arguments.convert(self.name, x, v) for x, v in zip(inputs, values, strict=True)
-        ]
-        sizes = arguments.bind_symbols(self.name, inputs, arrays)
-        arguments.check_guards(self.name, self._guards, sizes)
+        arrays, sizes = self._prepared(args, kwargs)
         states = [p.value for p in self._parameters]
-        if self.graph.updates:
+        if self._runs.updates:
             arrays = [
                 a.copy() if any(np.may_share_memory(a, s) for s in states) else a
                 for a in arrays
             ]
         targets, copies = arguments.results(
-            self.name, self.graph, out, sizes, [*arrays, *states]
+            self.name, self._runs, out, sizes, [*arrays, *states]
         )
         try:
             self._executable.run(arrays, targets, [sizes[s] for s in self._symbols])
@@ -207,6 +240,19 @@ class CompiledFunction:
         for source, target in copies:
             target[...] = source
         return self._pack(targets, out)
+
+    def _prepared(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[list[Array], dict[str, int]]:
+        """Arrays of the inputs' types, and the values of the symbolic sizes."""
+        inputs = self.graph.inputs
+        values = arguments.match(self.name, [str(x.name) for x in inputs], args, kwargs)
+        arrays = [
+            arguments.convert(self.name, x, v) for x, v in zip(inputs, values, strict=True)
+        ]
+        sizes = arguments.bind_symbols(self.name, inputs, arrays)
+        arguments.check_guards(self.name, self._guards, sizes)
+        return arrays, sizes
 
     def _listed(self, out: Any) -> list[Any] | None:
         """The caller's arrays in the order of the outputs."""
@@ -242,7 +288,7 @@ class CompiledFunction:
     ) -> IndexOutOfRangeError:
         """The error that names the index which lies outside its axis."""
         values = dict(zip(self.graph.inputs, arrays, strict=True))
-        found = find_bad_index(self.graph.roots, values, sizes)
+        found = find_bad_index(self._runs.roots, values, sizes)
         if found is None:
             return IndexOutOfRangeError(f"{self.name}: an index is out of range")
         node, position, size = found
@@ -337,6 +383,33 @@ class CompiledFunction:
             },
         )
 
+    def explain_nonfinite(self, *args: Any, **kwargs: Any) -> Explanation:
+        """Where infinities and NaNs in the results for these inputs come from.
+
+        Takes the arguments of a call; the parameters keep their values. The graph is evaluated
+        node by node with NumPy, as it was written and as it is after the rewrites. The text
+        names the first value that is not finite on the way to the results (the function itself
+        before its derivatives), the numbers it was computed from, the line, the kind of
+        accident, and what to write instead; and whether compilation has repaired it.
+
+        Examples
+        --------
+        >>> import graphc as gr
+        >>> x = gr.vector("x", 2)
+        >>> f = gr.compile(x, gr.log(gr.sum(gr.exp(x))), backend="interpret")
+        >>> found = f.explain_nonfinite([1000.0, 0.0])
+        >>> found.first.cause.text, found.rules[0].name
+        ('exp(1000) = inf', 'log-of-sum-of-exp')
+        >>> found.hint
+        'log(sum(exp(x))) is gr.logsumexp(x), which does not overflow'
+        """
+        from graphc.inspect.nonfinite import explain
+
+        if not self._inputs.flat:
+            args, kwargs = self._flat_arguments(args, kwargs)
+        arrays, sizes = self._prepared(args, kwargs)
+        return explain(self.name, self.graph, arrays, sizes, self.options)
+
     def _repr_html_(self) -> str:
         return self.report()._repr_html_()
 
@@ -426,6 +499,7 @@ def compile(
     target: str = "native",
     skip: str | Sequence[str] = (),
     contracts: Sequence[Contract] = (),
+    check_finite: bool = False,
 ) -> CompiledFunction:
     """Compile a graph to a function.
 
@@ -462,6 +536,12 @@ def compile(
     contracts
         Promises to check: `graphc.assert_cost`, `graphc.assert_workspace`,
         `graphc.assert_one_kernel`. The report lists what was measured.
+    check_finite
+        Raise `NonFiniteError`, whose text is that of `CompiledFunction.explain_nonfinite`, if a
+        result or the next value of a parameter is infinite or NaN; nothing has changed then.
+        The function computes one more result, whether all are finite, and next values go
+        through memory of their own: each costs about one pass over the results, and a call
+        some microseconds more.
 
     Raises
     ------
@@ -494,12 +574,14 @@ def compile(
     graph = check(Graph(takes, gives, _updates(updates)))
     options = Options(math, verify, _skipped(skip))
     chosen = get_backend(backend)
-    direct = input_form.flat and (output_form.flat or outputs is None) and not matrices
+    simple = not matrices and not check_finite
+    direct = simple and input_form.flat and (output_form.flat or outputs is None)
     cls = chosen.function_class(CompiledFunction) if direct else CompiledFunction
     workers = threads or available_threads()
     function: CompiledFunction = cls(
-        name, graph, options, chosen, input_form, output_form, workers, target, matrices
-    )
+        name, graph, options, chosen, input_form, output_form, workers, target, matrices,
+        check_finite,
+    )  # fmt: skip
     if direct:
         chosen.bind(function, function._executable)
     function.contracts = _kept(function, contracts)

@@ -8,6 +8,7 @@ that a NumPy user would expect.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class GraphcError(Exception):
@@ -67,6 +68,15 @@ class InputTypeError(InputError, TypeError):
 
 class IndexOutOfRangeError(InputError, IndexError):
     """An index that a compiled function was given lies outside its axis."""
+
+
+class NonFiniteError(GraphcError, FloatingPointError):
+    """A result of a function compiled with ``check_finite=True`` is infinite or NaN.
+
+    ``explanation`` tells where it comes from.
+    """
+
+    explanation: Any = None
 
 
 class ContractError(GraphcError, AssertionError):

@@ -31,6 +31,11 @@ def _concrete(value: Any, sizes: Mapping[str, int]) -> Any:
     return value
 
 
+def attributes(node: Expr, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """The constants of a node with symbolic sizes replaced by numbers."""
+    return {k: _concrete(v, sizes) for k, v in node.attrs.items()}
+
+
 def evaluate(
     outputs: Sequence[Expr],
     values: Mapping[Expr, Any],
@@ -74,6 +79,5 @@ def find_bad_index(
 def _node(node: Expr, memo: Mapping[Expr, Any], sizes: Mapping[str, int]) -> Any:
     if isinstance(node, Parameter):
         return node.value.copy()
-    attrs = {k: _concrete(v, sizes) for k, v in node.attrs.items()}
-    result = node.op.evaluate(*(memo[a] for a in node.args), **attrs)
+    result = node.op.evaluate(*(memo[a] for a in node.args), **attributes(node, sizes))
     return np.asarray(result)
