@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from graphc.expr import Expr, Literal, constant, rebuild
 from graphc.ops.leaves import tensor
 from graphc.ops.rolled import Piece, Read, Rolled, Run
 from graphc.roll.regions import Element, Ints, Region, slot_dtype
-from graphc.roll.schedule import Segment
+from graphc.roll.schedule import SHORTEST, Segment
 from graphc.types import DType
 
 #: Externals that are copied into slots by one block.
@@ -41,11 +42,12 @@ class _Draft:
 
 @dataclass(frozen=True, eq=False)
 class Build:
-    """The program of a region: its operands, and the slot of each node that has one."""
+    """The program of a region: its operands, the slots of nodes, and those of stacks."""
 
     program: Rolled
-    operands: list[Element | np.ndarray]
+    operands: list[Element | Ints]
     slots: Ints
+    stacks: dict[Expr, int]
 
 
 def build(region: Region, operands: Ints, segments: Sequence[Segment]) -> Build:
@@ -58,7 +60,10 @@ class _Builder:
         self.region = region
         self.operands = operands
         self.drafts = [_Draft(s.nodes) for s in segments]
-        self.sources: list[Element | np.ndarray] = []
+        self.stacks = [
+            _Column(np.array(e, np.int64), node.dtype) for node, e in region.stacks.items()
+        ]
+        self.sources: list[Element | Ints] = []
         self.source_of: dict[object, int] = {}
         self.slots = np.full(len(operands), -1, np.int64)
         self.copies: dict[int, int] = {}  # external: slot
@@ -95,9 +100,17 @@ class _Builder:
         self.find_results()
         for draft in self.drafts:
             self.find_columns(draft)
-        self.place_slots()
+        for column in self.stacks:
+            self.settle(column)
+        end = self.place_slots()
         runs = [*self.copy_runs(), *(self.run(draft) for draft in self.drafts)]
-        return Build(Rolled(runs, slot_dtype(self.region)), self.sources, self.slots)
+        starts: dict[Expr, int] = {}
+        for stack, column in zip(self.region.stacks, self.stacks, strict=True):
+            starts[stack] = end
+            runs.append(self.moving(column, end))
+            end += runs[-1].size
+        program = Rolled(runs, slot_dtype(self.region))
+        return Build(program, self.sources, self.slots, starts)
 
     def find_results(self) -> None:
         """Nodes that are read outside of the repetition that computes them have slots."""
@@ -113,6 +126,8 @@ class _Builder:
         needed = np.zeros(len(self.operands), bool)
         needed[read[home[read] != home[node]]] = True
         needed[list(self.region.wanted)] = True
+        for stack in self.stacks:
+            needed[stack.operands[stack.operands >= 0]] = True
         for draft in self.drafts:
             draft.results = np.flatnonzero(needed[draft.nodes].any(axis=0)).tolist()
 
@@ -160,30 +175,57 @@ class _Builder:
         table = positions.astype(np.int32)
         return Read(source, table=self.source_number(("table", table.tobytes()), table))
 
-    def place_slots(self) -> None:
+    def place_slots(self) -> int:
+        """Give copies and results their slots, and return the next one."""
+        by_source = sorted(self.copies, key=lambda e: (self.source[e], self.position[e]))
+        self.copies = {e: slot for slot, e in enumerate(by_source)}
         end = len(self.copies)
-        self.copies = {e: slot for slot, e in enumerate(sorted(self.copies))}
         for draft in self.drafts:
             draft.out = end
             rows = len(draft.nodes)
             for k, place in enumerate(draft.results):
                 self.slots[draft.nodes[:, place]] = end + k * rows + np.arange(rows)
             end += rows * len(draft.results)
+        return end
 
     # runs -------------------------------------------------------------------------------------
 
     def copy_runs(self) -> list[Run]:
-        """Blocks that copy externals into slots."""
-        runs = []
-        every = list(self.copies)
-        for start in range(0, len(every), COPIES):
-            part = every[start : start + COPIES]
-            leaves = tuple(
-                tensor(f"p{k}", (), self.external_dtype(e)) for k, e in enumerate(part)
-            )
-            reads = tuple(Read(int(self.source[e]), int(self.position[e])) for e in part)
-            runs.append(Run(Piece(leaves, leaves), reads, 1, start, True))
+        """Copies of externals: loops over those in one source, blocks of single ones."""
+        runs: list[Run] = []
+        single: list[int] = []
+        for _, members in groupby(self.copies, key=lambda e: int(self.source[e])):
+            part = list(members)
+            column = _Column(np.array([-2 - e for e in part]), self.external_dtype(part[0]))
+            self.settle(column)
+            if len(part) >= SHORTEST:
+                self.block(runs, single)
+                runs.append(self.moving(column, self.copies[part[0]]))
+            else:
+                single += part
+                if len(single) >= COPIES:
+                    self.block(runs, single)
+        self.block(runs, single)
         return runs
+
+    def block(self, runs: list[Run], single: list[int]) -> None:
+        """Copy externals that follow each other in slots, one by one, and forget them."""
+        if not single:
+            return
+        leaves = tuple(
+            tensor(f"p{k}", (), self.external_dtype(e)) for k, e in enumerate(single)
+        )
+        reads = tuple(Read(int(self.source[e]), int(self.position[e])) for e in single)
+        runs.append(Run(Piece(leaves, leaves), reads, 1, self.copies[single[0]], True))
+        single.clear()
+
+    def moving(self, column: _Column, out: int) -> Run:
+        """Copy a column into slots."""
+        leaf = tensor("p0", (), column.dtype)
+        value: Expr = leaf if column.literal is None else constant(column.literal.array)
+        reads = () if column.literal else (column.read or self.slot_reading(column),)
+        piece = Piece((leaf,) if reads else (), (value,))
+        return Run(piece, reads, len(column.operands), out, True)
 
     def external_dtype(self, e: int) -> DType:
         meaning = self.region.externals[e]

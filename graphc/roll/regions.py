@@ -7,13 +7,14 @@ and elements of other nodes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from graphc.expr import Expr, Literal
+from graphc.expr import Expr, Literal, constant_value
+from graphc.ops.movement import broadcast_to
 from graphc.types import DType, Shape, bool_, float32, float64, int8, int32, same_size, uint8
 
 Ints: TypeAlias = "np.ndarray[Any, Any]"
@@ -50,6 +51,10 @@ class Region:
         What the region reads.
     wanted
         Numbers of nodes that something outside the region reads.
+    vectors
+        Tensors that are made of its values: their elements as operands.
+    stacks
+        Those that something outside the region reads.
     number
         The number of each node that is in the region, or equal to one that is.
     """
@@ -59,6 +64,8 @@ class Region:
     operands: list[tuple[int, ...]] = field(default_factory=list)
     externals: list[Element | Literal] = field(default_factory=list)
     wanted: set[int] = field(default_factory=set)
+    vectors: dict[Expr, list[int]] = field(default_factory=dict)
+    stacks: dict[Expr, list[int]] = field(default_factory=dict)
     number: dict[Expr, int] = field(default_factory=dict)
     _known: dict[tuple[int, tuple[int, ...]], int] = field(default_factory=dict)
     _external: dict[Element | Literal, int] = field(default_factory=dict)
@@ -90,6 +97,26 @@ class Region:
             key = (*key, args[1].attrs.get("value"))
         return self._tokens.setdefault(key, len(self._tokens))
 
+    def add_vector(self, node: Expr, phase: Mapping[Expr, int], own: int) -> None:
+        """Remember the elements of a vector that is put together of values of the region."""
+        elements: list[int] = []
+        for x in _parts(node):
+            if x in self.vectors:
+                elements += self.vectors[x]
+                continue
+            number = constant_behind(x)
+            if number is not None:
+                elements += [self.external(number)] * (_length(x) or 0)
+                continue
+            found = element(x) if _length(x) == 1 else None
+            if found is None or (found.base not in self.number and phase[found.base] >= own):
+                return
+            elements.append(self.number.get(found.base, NONE))
+            if elements[-1] == NONE:
+                elements[-1] = self.external(x)
+        if 2 * sum(e >= 0 for e in elements) >= len(elements) > 1:
+            self.vectors[node] = elements
+
     def external(self, x: Expr) -> int:
         """The number of what a node from outside stands for, as an operand."""
         found = self._external_of.get(x)
@@ -116,8 +143,8 @@ def _meaning(x: Expr) -> Element | Literal:
 
 
 def element(x: Expr) -> Element:
-    """The element that a scalar node stands for, looked at through views."""
-    at: tuple[int, ...] = ()
+    """What a node of one element stands for, looked at through views."""
+    at: tuple[int, ...] = (0,) * x.ndim
     while x.op.name in _THROUGH and all(isinstance(s, int) for s in x.args[0].shape):
         at = _THROUGH[x.op.name](x, at)
         x = x.args[0]
@@ -166,64 +193,147 @@ _THROUGH = {
 
 def is_member(node: Expr) -> bool:
     """Whether a node can be part of a region."""
-    type = node.type
-    return node.op.family == "elementwise" and not type.shape and type.dtype in STORABLE
+    return node.op.family == "elementwise" and _length(node) == 1 and node.dtype in STORABLE
+
+
+def _length(x: Expr) -> int | None:
+    """How many elements a node has, if that is a number."""
+    if not x.shape:
+        return 1
+    size = x.type.size
+    return size if isinstance(size, int) else None
+
+
+def constant_behind(x: Expr) -> Expr | None:
+    """The number that a node repeats, None if it does not."""
+    while x.op.name in ("broadcast_to", "reshape"):
+        x = x.args[0]
+    return x if not x.shape and constant_value(x) is not None else None
+
+
+def _parts(node: Expr) -> Sequence[Expr]:
+    """What a tensor is put together of, in the order of its elements; nothing if unknown."""
+    if any(not isinstance(s, int) for s in node.shape):
+        return ()
+    if node.op.name == "reshape":
+        return node.args
+    if node.op.name == "concatenate":
+        leading = node.shape[: node.attrs["axis"]]
+        return node.args if all(s == 1 for s in leading) else ()
+    if node.op.name == "pad":
+        return _padded_parts(node)
+    return ()
+
+
+def _padded_parts(node: Expr) -> Sequence[Expr]:
+    """Padding before and after along the first axis that is not of size 1."""
+    x, fill = node.args
+    axis = next((a for a, s in enumerate(node.shape) if s != 1), 0)
+    widths = [w for a, w in enumerate(node.attrs["widths"]) if a != axis]
+    low, high, between = node.attrs["widths"][axis]
+    if between or any(any(w) for w in widths):
+        return ()
+    rest = node.shape[axis + 1 :]
+    sides = [broadcast_to(fill, (n, *rest)) if n else None for n in (low, high)]
+    return [p for p in (sides[0], x, sides[1]) if p is not None]
 
 
 @dataclass(frozen=True, eq=False)
 class Division:
     """A graph cut into regions.
 
-    ``region_of`` tells the region of each scalar node; ``stands_for`` the operand that
-    takes the place of a node that only differentiation sees; ``phase`` when a node is known: a
-    tensor after the region of its phase, which comes after the tensors of the phase before.
+    Attributes
+    ----------
+    order
+        All nodes, operands first.
+    regions
+        The regions by their phase.
+    phase
+        When a node is known: a tensor after the region of its phase, which comes after the
+        tensors of the phase before.
+    members
+        The scalar nodes of the regions.
+    stands_for
+        For a node that only differentiation sees the operand that takes its place.
+    behind
+        For a node of one element that is another one reshaped that other one.
     """
 
-    order: list[Expr]
-    regions: dict[int, Region]
-    phase: dict[Expr, int]
-    stands_for: dict[Expr, Expr]
+    order: Sequence[Expr]
+    regions: dict[int, Region] = field(default_factory=dict)
+    phase: dict[Expr, int] = field(default_factory=dict)
+    members: set[Expr] = field(default_factory=set)
+    stands_for: dict[Expr, Expr] = field(default_factory=dict)
+    behind: dict[Expr, Expr] = field(default_factory=dict)
 
+    def meant(self, nodes: Sequence[Expr]) -> Sequence[Expr]:
+        """The nodes, with those that only differentiation sees left out."""
+        return [self.stands_for.get(n, n) for n in nodes] if self.stands_for else nodes
 
-def divide(nodes: Iterable[Expr], roots: Sequence[Expr]) -> Division:
-    """Cut a graph into regions. A node is in the first region after all that it depends on."""
-    order = sorted(nodes, key=lambda n: n.number)
-    regions: dict[int, Region] = {}
-    phase: dict[Expr, int] = {}
-    stands_for: dict[Expr, Expr] = {}
-    members: dict[Expr, int] = {}
-    for node in order:
-        args = [stands_for.get(a, a) for a in node.args] if stands_for else node.args
+    def add(self, node: Expr) -> None:
+        args = self.meant(node.args)
         if node.op.family == "derivative":
-            stands_for[node] = args[0]
-            phase[node] = phase[args[0]]
-        elif is_member(node):
-            own = 1
-            for a in args:
-                own = max(own, phase[a] if a in members else phase[a] + 1)
-            phase[node] = members[node] = own
-            if own not in regions:
-                regions[own] = Region()
-            regions[own].add(node, args)
-        else:
-            phase[node] = max([phase[a] for a in args], default=0)
-        _note_uses(node, args, regions, members)
-    for root in roots:
-        root = stands_for.get(root, root)
-        if root in members:
-            regions[members[root]].wanted.add(regions[members[root]].number[root])
-    return Division(order, regions, phase, stands_for)
+            self.stands_for[node] = args[0]
+            self.phase[node] = self.phase[args[0]]
+            return
+        if is_member(node):
+            self.add_member(node, [self.behind.get(a, a) for a in args])
+            return
+        self.phase[node] = phase = max([self.phase[a] for a in args], default=0)
+        if node.op.name == "reshape" and _length(node) == 1:
+            base = element(node).base
+            if _length(base) == 1:
+                self.behind[node] = self.stands_for.get(base, base)
+                return
+        region = self.regions.get(phase)
+        if region is not None and node.op.name in ("concatenate", "pad", "reshape"):
+            region.add_vector(node, self.phase, phase)
+
+    def add_member(self, node: Expr, args: Sequence[Expr]) -> None:
+        phase = 1
+        for a in args:
+            phase = max(phase, self.phase[a] + (a not in self.members))
+        self.phase[node] = phase
+        self.members.add(node)
+        if phase not in self.regions:
+            self.regions[phase] = Region()
+        self.regions[phase].add(node, args)
+
+    def settle(self, rolled: Mapping[int, Region], roots: Sequence[Expr]) -> set[Expr]:
+        """Mark what is wanted of the rolled regions; gives the other nodes that are needed."""
+        needed: set[Expr] = set()
+
+        def need(x: Expr) -> None:
+            if x in self.members and self.phase[x] in rolled:
+                region = rolled[self.phase[x]]
+                region.wanted.add(region.number[x])
+            else:
+                needed.add(x)
+
+        for x in self.meant(roots):
+            need(x)
+        for region in rolled.values():
+            for meaning in region.externals:
+                if isinstance(meaning, Element):
+                    need(meaning.base)
+        for node in reversed(self.order):
+            if node not in needed:
+                continue
+            phase = self.phase[node]
+            if phase in rolled and node in rolled[phase].vectors:
+                rolled[phase].stacks[node] = rolled[phase].vectors[node]
+                continue
+            for x in self.meant(node.args):
+                need(x)
+        return needed
 
 
-def _note_uses(
-    node: Expr, args: Sequence[Expr], regions: dict[int, Region], members: dict[Expr, int]
-) -> None:
-    """Mark operands that lie in other regions, or are read by a tensor."""
-    own = members.get(node)
-    for a in args:
-        other = members.get(a)
-        if other is not None and other != own:
-            regions[other].wanted.add(regions[other].number[a])
+def divide(order: Sequence[Expr]) -> Division:
+    """Cut a graph into regions. A node is in the first region after all that it depends on."""
+    found = Division(order)
+    for node in order:
+        found.add(node)
+    return found
 
 
 def slot_dtype(region: Region) -> DType:

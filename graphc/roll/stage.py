@@ -7,13 +7,15 @@ from typing import TypeAlias
 
 import numpy as np
 
-from graphc.expr import Expr, apply, constant, rebuild, stemming
-from graphc.ops.movement import RESHAPE, SLICE, reshape
+from graphc.expr import Expr, apply, constant, rebuild, stemming, topological
+from graphc.ops.elementwise import cast
+from graphc.ops.movement import SLICE, reshape
 from graphc.ops.rolled import ROLLED, Piece, Rolled
 from graphc.roll.build import Build, build
 from graphc.roll.periods import find_stretches
-from graphc.roll.regions import Division, Element, Region, divide
+from graphc.roll.regions import Division, Element, Region, divide, is_member
 from graphc.roll.schedule import schedule
+from graphc.roll.stacks import join_pads
 from graphc.roll.units import find_units
 
 #: Graphs with fewer scalar nodes than this are left as they are.
@@ -31,24 +33,36 @@ def roll(
 
     ``finish`` rewrites each piece, once.
     """
-    if sum(not n.type.shape for n in nodes) < SMALLEST:
+    if sum(map(is_member, nodes)) < SMALLEST:
         return {}, 0
-    division = divide(nodes, roots)
+    order = sorted(nodes, key=lambda n: n.number)
+    joined = join_pads(order, roots)
+    if joined:
+        roots = [joined[r] for r in roots]
+        order = sorted(topological(roots), key=lambda n: n.number)
+    division = divide(order)
     rolled = {p: r for p, r in division.regions.items() if len(r.nodes) >= SMALLEST}
     if not rolled:
         return {}, 0
-    return _Rebuilding(division, rolled, finish).run(), sum(
-        len(r.nodes) for r in rolled.values()
-    )
+    needed = division.settle(rolled, roots)
+    became = _Rebuilding(division, rolled, needed, finish).run()
+    if joined:
+        became = {n: became[j] for n, j in joined.items() if j in became}
+    return became, sum(len(r.nodes) for r in rolled.values())
 
 
 class _Rebuilding:
     """A graph whose regions become one node each."""
 
     def __init__(
-        self, division: Division, rolled: Mapping[int, Region], finish: Finish
+        self,
+        division: Division,
+        rolled: Mapping[int, Region],
+        needed: set[Expr],
+        finish: Finish,
     ) -> None:
         self.division = division
+        self.needed = needed
         self.finish = finish
         self.rolled = rolled
         self.became: dict[Expr, Expr] = {}
@@ -62,19 +76,13 @@ class _Rebuilding:
             if region is not None:
                 self.place(region)
             for node in by_phase[phase]:
-                if region is None or node not in region.number:
-                    self.keep(node)
-        return self.became
-
-    def keep(self, node: Expr) -> None:
-        other = self.division.stands_for.get(node)
-        if other is not None:
+                if node in self.needed and node not in self.became:
+                    args = [self.became[a] for a in self.division.meant(node.args)]
+                    self.became[node] = rebuild(node, args)
+        for node, other in self.division.stands_for.items():
             if other in self.became:
                 self.became[node] = self.became[other]
-            return
-        self.became[node] = rebuild(
-            node, [self.became[self.division.stands_for.get(a, a)] for a in node.args]
-        )
+        return self.became
 
     def place(self, region: Region) -> None:
         """Make the node of a region, and a view of it for each value that is needed."""
@@ -94,6 +102,8 @@ class _Rebuilding:
                 self.became[node] = views[number]
             else:
                 self.became[node] = whole
+        for stack in region.stacks:
+            self.became[stack] = self.view(whole, made.stacks[stack], stack)
 
     def operands(self, made: Build) -> list[Expr]:
         return [
@@ -102,12 +112,9 @@ class _Rebuilding:
         ]
 
     def view(self, whole: Expr, slot: int, node: Expr) -> Expr:
-        """The value of a node that has a slot."""
+        """The value of a node whose elements lie in slots from one on."""
         with stemming("roll", node):
-            piece = apply(SLICE, (whole,), {"ranges": ((slot, 1, 1),)})
-            value = apply(RESHAPE, (piece,), {"shape": ()})
-            if value.dtype is not node.dtype:
-                from graphc.ops.elementwise import cast
-
-                value = cast(value, node.dtype)
+            length = node.type.size
+            piece = apply(SLICE, (whole,), {"ranges": ((slot, length, 1),)})
+            value = cast(reshape(piece, node.shape), node.dtype)
         return value.named(node.name) if node.name else value
