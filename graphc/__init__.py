@@ -4,9 +4,12 @@ Write a function as a graph of expressions, differentiate it into graphs, look a
 and compile forward, backward and update together to native code.
 """
 
+from importlib import import_module as _import
+from typing import TYPE_CHECKING
+from typing import Any as _Any
+
 from graphc import errors as errors
 from graphc import nn as nn
-from graphc import testing as testing
 from graphc.compiler import CompiledFunction as CompiledFunction
 from graphc.compiler import compile as compile
 from graphc.contracts import assert_cost as assert_cost
@@ -27,6 +30,7 @@ from graphc.diff.paths import paths as paths
 from graphc.diff.reverse import grad as grad
 from graphc.diff.reverse import value_and_grad as value_and_grad
 from graphc.diff.reverse import vjp as vjp
+from graphc.diff.sparse import SparseMatrix as _SparseMatrix
 from graphc.diff.sparsity import sparsity as sparsity
 from graphc.diff.symbolic import diff as diff
 from graphc.errors import GraphcError as GraphcError
@@ -39,18 +43,6 @@ from graphc.functions.operators import power as power
 from graphc.functions.statistics import mean as mean
 from graphc.functions.statistics import std as std
 from graphc.functions.statistics import var as var
-from graphc.inspect import attach as _attach_reprs
-from graphc.inspect import draw as draw
-from graphc.inspect import formula as formula
-from graphc.inspect import show as show
-from graphc.inspect import sweep as sweep
-from graphc.inspect import swell as swell
-from graphc.inspect import to_latex as to_latex
-from graphc.interop import elementwise_op as elementwise_op
-from graphc.interop import from_sympy as from_sympy
-from graphc.interop import to_networkx as to_networkx
-from graphc.interop import to_python as to_python
-from graphc.interop import to_sympy as to_sympy
 from graphc.ops.contraction import diagonal as diagonal
 from graphc.ops.contraction import dot as dot
 from graphc.ops.contraction import einsum as einsum
@@ -164,10 +156,24 @@ from graphc.ops.reduction import norm as norm
 from graphc.ops.reduction import prod as prod
 from graphc.ops.reduction import softmax as softmax
 from graphc.ops.reduction import sum as sum
-from graphc.rewrite import cse as cse
 from graphc.types import Dim as Dim
 from graphc.types import DType as DType
 from graphc.types import TensorType as TensorType
+
+if TYPE_CHECKING:
+    from graphc import testing as testing
+    from graphc.inspect.draw import draw as draw
+    from graphc.inspect.formula import formula as formula
+    from graphc.inspect.latex import to_latex as to_latex
+    from graphc.inspect.sweep import sweep as sweep
+    from graphc.inspect.swell import swell as swell
+    from graphc.inspect.text import show as show
+    from graphc.interop.elementwise_op import elementwise_op as elementwise_op
+    from graphc.interop.from_sympy import from_sympy as from_sympy
+    from graphc.interop.numpy_source import to_python as to_python
+    from graphc.interop.to_networkx import to_networkx as to_networkx
+    from graphc.interop.to_sympy import to_sympy as to_sympy
+    from graphc.rewrite.cse import cse as cse
 
 # NumPy's and the array API's other spellings.
 arccos, arccosh, arcsin, arcsinh = acos, acosh, asin, asinh
@@ -178,6 +184,45 @@ invert = bitwise_not = bitwise_invert
 permute_dims, concat, amax, amin = transpose, concatenate, max, min
 
 _attach()
-_attach_reprs()
+
+#: Rooms that are imported when a name of theirs is first used.
+_LATER = {
+    "graphc.inspect": ("draw", "formula", "show", "sweep", "swell", "to_latex"),
+    "graphc.interop": (
+        "elementwise_op",
+        "from_sympy",
+        "to_networkx",
+        "to_python",
+        "to_sympy",
+    ),
+    "graphc.rewrite": ("cse",),
+    "graphc.testing": (),
+}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> _Any:
+        for room, names in _LATER.items():
+            if name in names or room == f"graphc.{name}":
+                found = _import(room)
+                globals()[name] = found if room == f"graphc.{name}" else getattr(found, name)
+                return globals()[name]
+        raise AttributeError(f"module 'graphc' has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *(n for names in _LATER.values() for n in names)})
+
+
+def _shown(by: str) -> _Any:
+    """A method by which notebooks show an object."""
+    return lambda x: getattr(_import("graphc.inspect"), by)(x)
+
+
+for _cls, _method, _by in (
+    (Expr, "_repr_svg_", "expr_svg"),
+    (Expr, "_repr_latex_", "expr_latex"),
+    (_SparseMatrix, "_repr_svg_", "sparse_svg"),
+):
+    setattr(_cls, _method, _shown(_by))
 
 __version__ = "0.1.0"

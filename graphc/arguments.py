@@ -13,9 +13,17 @@ import numpy as np
 from graphc.errors import InputError, InputTypeError
 from graphc.expr import Expr, describe
 from graphc.graph import Graph
-from graphc.loops.ir import Guard
 from graphc.structure import Form, FormError
-from graphc.types import DTYPES, Dim, Shape, Size, TensorType, evaluate_size, size_symbols
+from graphc.types import (
+    DTYPES,
+    Dim,
+    Guard,
+    Shape,
+    Size,
+    TensorType,
+    evaluate_size,
+    size_symbols,
+)
 
 Array = np.ndarray[Any, Any]
 

@@ -6,8 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import entry_points
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -15,7 +14,10 @@ from graphc.errors import CompileError, IndexOutOfRangeError
 from graphc.expr import Expr
 from graphc.graph import Graph
 from graphc.interpret import evaluate
-from graphc.loops.ir import Guard, Program
+from graphc.types import Guard
+
+if TYPE_CHECKING:
+    from graphc.loops.ir import Program
 
 Array = np.ndarray[Any, Any]
 ResultForm = Literal["single", "tuple", "list", "none"]
@@ -85,6 +87,8 @@ def get_backend(name: str) -> Backend:
     """The backend of that name (CompileError that lists the installed ones)."""
     if name == "interpret":
         return InterpretBackend()
+    from importlib.metadata import entry_points
+
     found = {point.name: point for point in entry_points(group=GROUP)}
     if name not in found:
         raise CompileError(

@@ -32,11 +32,7 @@ from graphc.expr import Expr, describe, uncollected
 from graphc.finite import commit, with_finite_flag
 from graphc.graph import Graph, check, graph_guards, graph_symbols
 from graphc.interpret import find_bad_index
-from graphc.loops.build import build_program
-from graphc.loops.group import Fusion
-from graphc.loops.ir import Program
 from graphc.ops.leaves import Parameter
-from graphc.pipeline import GRAPH_STAGES, Math, Options, Snapshot, run_stages
 from graphc.structure import Form, FormError, flatten
 
 if TYPE_CHECKING:
@@ -44,6 +40,9 @@ if TYPE_CHECKING:
     from graphc.inspect.provenance import History
     from graphc.inspect.report import Report
     from graphc.inspect.why import Answer
+    from graphc.loops.group import Fusion
+    from graphc.loops.ir import Program
+    from graphc.pipeline import Math, Options, Snapshot
 
 Structure: TypeAlias = (
     "Expr | SparseMatrix | Sequence[Structure] | Mapping[Any, Structure] | None"
@@ -104,6 +103,8 @@ class CompiledFunction:
         matrices: Mapping[int, SparseMatrix],
         check_finite: bool,
     ) -> None:
+        from graphc.pipeline import Snapshot
+
         self.name = name
         self.graph = graph
         self._lock = RLock() if check_finite else None
@@ -142,6 +143,9 @@ class CompiledFunction:
 
     def _lower(self) -> Program:
         """Run the stages and write the loops; called by backends that need them."""
+        from graphc.loops.build import build_program
+        from graphc.pipeline import run_stages
+
         with uncollected():
             self.snapshots = run_stages(self._runs, self.options)
             start = time.perf_counter()
@@ -469,6 +473,8 @@ def _updates(updates: Mapping[Parameter, Any] | None) -> tuple[tuple[Parameter, 
 
 def _skipped(skip: str | Sequence[str]) -> frozenset[str]:
     """The stages to leave out (CompileError if one is unknown or needed)."""
+    from graphc.pipeline import GRAPH_STAGES
+
     known = [*(s.name for s in GRAPH_STAGES if s.optional), "fuse"]
     for name in [skip] if isinstance(skip, str) else skip:
         if name not in known:
@@ -572,6 +578,8 @@ def compile(
     matrices = {i: m for i, m in enumerate(given) if isinstance(m, SparseMatrix)}
     gives = tuple(m.values if isinstance(m, SparseMatrix) else m for m in given)
     graph = check(Graph(takes, gives, _updates(updates)))
+    from graphc.pipeline import Options
+
     options = Options(math, verify, _skipped(skip))
     chosen = get_backend(backend)
     simple = not matrices and not check_finite

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from graphc.errors import DTypeError, GraphError, ShapeError
 from graphc.expr import Expr, describe, topological
-from graphc.loops.ir import Guard
 from graphc.ops.leaves import Parameter
-from graphc.types import size_symbols
+from graphc.types import Guard, size_symbols
 
 if TYPE_CHECKING:
     from graphc.rewrite.engine import Settled

@@ -19,7 +19,6 @@ from graphc.rewrite.cse import Interner, merged
 from graphc.rewrite.engine import Rewriting, RuleSet, Settled, Stage, allowed
 from graphc.rewrite.moves import Moves
 from graphc.rewrite.multiply_add import fuse_multiply_add
-from graphc.roll.stage import roll
 
 Math = Literal["strict", "default", "fast"]
 
@@ -87,6 +86,7 @@ class Snapshot:
 
 def _roll(graph: Graph, options: Options) -> StageResult:
     """Pieces are rewritten by the later stages here: those see the loops as one node."""
+    from graphc.roll.stage import roll
 
     def finish(piece: Piece) -> Sequence[Expr]:
         inner = Graph(piece.inputs, piece.outputs)

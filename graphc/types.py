@@ -338,6 +338,15 @@ def evaluate_size(size: Size, values: Mapping[str, int]) -> int:
     return size.evaluate(values) if isinstance(size, Dim) else size
 
 
+@dataclass(frozen=True)
+class Guard:
+    """``size >= minimum`` must hold when the program runs; ``text`` says what needs it."""
+
+    size: Size
+    minimum: int
+    text: str
+
+
 def product(sizes: Iterable[Size]) -> Size:
     """Number of elements of a shape."""
     total: Size = 1

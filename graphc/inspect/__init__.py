@@ -1,7 +1,5 @@
 """Looking at graphs: listings, pictures, formulas, costs, reports."""
 
-from graphc.diff.sparse import SparseMatrix
-from graphc.expr import Expr
 from graphc.inspect.cost import cost as cost
 from graphc.inspect.cost import gradient_cost_ratio as gradient_cost_ratio
 from graphc.inspect.draw import draw as draw
@@ -17,10 +15,3 @@ from graphc.inspect.swell import Swell as Swell
 from graphc.inspect.swell import swell as swell
 from graphc.inspect.text import show as show
 from graphc.inspect.text import show_program as show_program
-
-
-def attach() -> None:
-    """Let expressions (picture, formula) and sparse matrices show themselves in notebooks."""
-    setattr(Expr, "_repr_svg_", expr_svg)  # noqa: B010 - mypy knows no such attribute
-    setattr(Expr, "_repr_latex_", expr_latex)  # noqa: B010
-    setattr(SparseMatrix, "_repr_svg_", sparse_svg)  # noqa: B010

@@ -40,6 +40,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from graphc.types import DType, Shape, Size
+from graphc.types import Guard as Guard
 
 Name: TypeAlias = str
 
@@ -267,15 +268,6 @@ class ContractionKernel:
 
 
 Kernel: TypeAlias = LoopKernel | ContractionKernel
-
-
-@dataclass(frozen=True)
-class Guard:
-    """``size >= minimum`` must hold when the program runs; ``text`` says what needs it."""
-
-    size: Size
-    minimum: int
-    text: str
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import numpy as np
 
 from graphc.errors import ShapeError
 from graphc.expr import Attrs, Expr, ExprLike, apply, as_expr, scalar_like
-from graphc.loops.ir import Guard
 from graphc.ops.table import Op, explained
 from graphc.types import (
     Dim,
+    Guard,
     Shape,
     ShapeLike,
     Size,

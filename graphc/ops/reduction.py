@@ -14,12 +14,12 @@ import numpy as np
 
 from graphc.errors import DTypeError, ShapeError
 from graphc.expr import Attrs, Expr, ExprLike, apply, as_expr, refuse_bool, scalar_like
-from graphc.loops.ir import Guard
 from graphc.ops import elementwise as ew
 from graphc.ops.movement import broadcast_to, reshape
 from graphc.ops.table import Infer, Op, explained
 from graphc.types import (
     DType,
+    Guard,
     Shape,
     TensorType,
     bool_,

@@ -26,8 +26,7 @@ from graphc.expr import (
     describe,
     user_line,
 )
-from graphc.loops.ir import Guard
-from graphc.types import DType, TensorType, broadcast_shapes, from_numpy
+from graphc.types import DType, Guard, TensorType, broadcast_shapes, from_numpy
 
 Infer: TypeAlias = "Callable[[Sequence[TensorType], Attrs], TensorType]"
 Evaluate: TypeAlias = "Callable[..., Any]"

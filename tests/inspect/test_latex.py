@@ -9,7 +9,6 @@ import pytest
 
 import graphc as gr
 from graphc.expr import topological
-from graphc.inspect import attach
 from graphc.inspect.latex import expr_latex, symbol, to_latex
 from graphc.ops import OPS
 from graphc.ops.reduction import prod
@@ -169,6 +168,5 @@ def test_notebooks_get_mathematics_mode_and_no_giants():
 
 
 def test_expressions_show_themselves_in_notebooks():
-    attach()
     assert (A @ B)._repr_latex_() == r"$\displaystyle A \, B$"
     assert gr.parameter("w", [1.0])._repr_svg_().startswith("<svg ")
