@@ -61,6 +61,20 @@ class Executable(Protocol):
     ) -> None:
         """Run on arrays of exactly the right types and sizes, contiguous."""
 
+    def bind(
+        self,
+        inputs: Sequence[Array],
+        outputs: Sequence[Array],
+        sizes: Sequence[int],
+        result: object,
+        slow: Callable[..., Any],
+    ) -> Callable[..., Any] | None:
+        """`run` of these arrays as a function without arguments that returns ``result``.
+
+        It calls ``slow`` where it cannot run as it is; None if calls through Python are all
+        there is.
+        """
+
     def text(self, kind: str) -> str | bytes:
         """Generated code: ``llvm_ir``, ``asm``, ``object``; CompileError if there is none."""
 
@@ -75,8 +89,8 @@ class Backend(Protocol):
     def function_class(self, base: type) -> type:
         """The class of compiled functions: ``base``, or a subclass with a faster call."""
 
-    def bind(self, function: Any, executable: Executable) -> None:
-        """Let calls of a function go straight to the executable's ``callable``."""
+    def bind(self, function: Any, target: Callable[..., Any] | None) -> None:
+        """Let calls of an object of such a class go straight to ``target``, if there is one."""
 
     def facts(self) -> dict[str, str]:
         """What it runs on here, by name, for people who look for a fault."""
@@ -110,11 +124,15 @@ class InterpretBackend:
     def function_class(self, base: type) -> type:
         return base
 
-    def bind(self, function: Any, executable: Executable) -> None:
+    def bind(self, function: Any, target: Callable[..., Any] | None) -> None:
         return None
 
     def facts(self) -> dict[str, str]:
         return {"NumPy": np.__version__}
+
+
+#: Functions may share parameters, so one is evaluated at a time.
+_evaluating = threading.RLock()
 
 
 @dataclass(eq=False)
@@ -123,7 +141,6 @@ class _Interpreted:
     callable: Callable[..., Any] | None = None
     timings: dict[str, float] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(
         self, inputs: Sequence[Array], outputs: Sequence[Array], sizes: Sequence[int]
@@ -131,7 +148,7 @@ class _Interpreted:
         graph = self.job.graph
         values: dict[Expr, Array] = dict(zip(graph.inputs, inputs, strict=True))
         bound = dict(zip(self.job.symbols, sizes, strict=True))
-        with self.lock:
+        with _evaluating:
             try:
                 results = evaluate(graph.roots, values, bound)
             except IndexError as error:
@@ -143,6 +160,9 @@ class _Interpreted:
                 out[...] = value
             for (parameter, _), value in zip(graph.updates, results[count:], strict=True):
                 parameter.value = value
+
+    def bind(self, *arguments: Any) -> None:
+        return None
 
     def text(self, kind: str) -> str | bytes:
         raise CompileError(f"the interpreter generates no {kind}", hint='backend="llvm"')

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -19,6 +20,13 @@ from graphc.backend import (
     Job,
     ResultForm,
     get_backend,
+)
+from graphc.bound import (
+    BoundCall,
+    inputs_to_bind,
+    refuse_copies,
+    refuse_overlap,
+    repeated,
 )
 from graphc.diff.sparse import SparseMatrix
 from graphc.errors import (
@@ -36,6 +44,7 @@ from graphc.ops.leaves import Parameter
 from graphc.structure import Form, FormError, flatten
 
 if TYPE_CHECKING:
+    from graphc.inspect.gradients import GradientReport
     from graphc.inspect.nonfinite import Explanation
     from graphc.inspect.provenance import History
     from graphc.inspect.report import Report
@@ -168,6 +177,93 @@ class CompiledFunction:
         if self._outputs.flat or self._form == "none":
             return result
         return self._outputs.build(result)
+
+    def bind(self, *args: Any, out: Any = None, **kwargs: Any) -> BoundCall:
+        """A call with its arguments fixed, which can be repeated at the least cost.
+
+        All checks are done now. ``call()`` then runs the function on what the arrays hold,
+        and allocates nothing (unless the function was compiled with ``check_finite``, or the
+        backend has no native calls).
+
+        Parameters
+        ----------
+        args, kwargs
+            The arguments of a call. Arrays are bound themselves, so they must be of exactly
+            the right type and contiguous; numbers become arrays of rank 0.
+        out
+            Arrays for the results as in a call; they are made if it is left out.
+
+        Raises
+        ------
+        InputTypeError, InputError
+            If an argument does not fit, or only a copy of it would; if a result shares memory
+            with an input, a parameter or another result, or an input with a parameter that
+            the function updates.
+
+        Examples
+        --------
+        >>> import graphc as gr
+        >>> x = gr.tensor("x", (3,), "float64")
+        >>> values = np.array([1.0, 2.0, 3.0])
+        >>> call = gr.compile([x], 2 * x).bind(values)
+        >>> call()
+        array([2., 4., 6.])
+        >>> values[0] = 10.0
+        >>> call() is call.outputs
+        True
+        >>> call.outputs
+        array([20.,  4.,  6.])
+        """
+        if not self._inputs.flat:
+            args, kwargs = self._flat_arguments(args, kwargs)
+        name = f"{self.name}.bind"
+        arrays = inputs_to_bind(name, self.graph.inputs, args, kwargs)
+        _, sizes = self._prepared(arrays, {})
+        targets, outputs = self._outputs_to_bind(name, arrays, sizes, out)
+        backend = get_backend(self.backend)
+        run = repeated(self.name, partial(self._again, arrays, sizes, targets, outputs))
+        call: BoundCall = backend.function_class(BoundCall)(
+            self.name, arrays, targets, outputs, run
+        )
+        if self._lock is None:
+            dims = [sizes[s] for s in self._symbols]
+            backend.bind(call, self._executable.bind(arrays, targets, dims, outputs, run))
+        return call
+
+    def _outputs_to_bind(
+        self, name: str, arrays: Sequence[Array], sizes: Mapping[str, int], out: Any
+    ) -> tuple[list[Array], Any]:
+        """Arrays to compute into, and what a bound call returns."""
+        states = [p.value for p in self._parameters]
+        if self.graph.updates:
+            refuse_overlap(name, self.graph.inputs, arrays, states)
+        given = self._listed(out)
+        entries = given and [self._entries(i, value) for i, value in enumerate(given)]
+        busy = [*arrays, *states]
+        targets, copies = arguments.results(name, self.graph, entries, sizes, busy)
+        refuse_copies(name, targets, copies)
+        if given is None:
+            sparse = self._matrices
+            given = [sparse[i].matrix(t) if i in sparse else t for i, t in enumerate(targets)]
+        return targets, self._outputs.build(given)
+
+    def _again(
+        self,
+        arrays: Sequence[Array],
+        sizes: Mapping[str, int],
+        targets: Sequence[Array],
+        outputs: Any,
+    ) -> Any:
+        """A bound call that is not native."""
+        if self._lock is not None:
+            with self._lock:
+                self._checked(arrays, {"out": outputs})
+            return outputs
+        try:
+            self._executable.run(arrays, targets, [sizes[s] for s in self._symbols])
+        except IndexError as error:
+            raise self._index_error(arrays, sizes) from error
+        return outputs
 
     def _run(self, *args: Any, **kwargs: Any) -> Any:
         direct = self._executable.callable
@@ -414,6 +510,20 @@ class CompiledFunction:
         arrays, sizes = self._prepared(args, kwargs)
         return explain(self.name, self.graph, arrays, sizes, self.options)
 
+    def gradient_report(self, *args: Any, **kwargs: Any) -> GradientReport:
+        """Norms of the gradient of the first output that is a float of rank 0, as a table.
+
+        Takes the arguments of a call; the parameters keep their values. See `gradient_norms`.
+        """
+        from graphc.inspect.gradients import gradient_norms, loss_of
+
+        if not self._inputs.flat:
+            args, kwargs = self._flat_arguments(args, kwargs)
+        arrays, sizes = self._prepared(args, kwargs)
+        loss = loss_of(self.graph.outputs, f"{self.name}.gradient_report")
+        given = dict(zip(self.graph.inputs, arrays, strict=True))
+        return gradient_norms(loss, inputs=given, sizes=sizes)
+
     def _repr_html_(self) -> str:
         return self.report()._repr_html_()
 
@@ -591,7 +701,7 @@ def compile(
         check_finite,
     )  # fmt: skip
     if direct:
-        chosen.bind(function, function._executable)
+        chosen.bind(function, function._executable.callable)
     function.contracts = _kept(function, contracts)
     return function
 

@@ -12,7 +12,7 @@ import llvmlite.binding as llvm
 
 from graphc.backend import Array, Executable, Job
 from graphc.errors import CompileError
-from graphc.loops.ir import ContractionKernel, Program
+from graphc.loops.ir import Program, products_of
 from graphc_llvm import cache, layout, runtime, source
 from graphc_llvm.callable import NativeCallable, bind, vectorcallable
 from graphc_llvm.entry import Entry
@@ -32,9 +32,9 @@ class LLVMBackend:
     def function_class(self, base: type) -> type:
         return _native_class(base)
 
-    def bind(self, function: Any, executable: Executable) -> None:
-        if executable.callable is not None:
-            bind(function, executable.callable)
+    def bind(self, function: Any, target: Callable[..., Any] | None) -> None:
+        if target is not None:
+            bind(function, target)
 
     def facts(self) -> dict[str, str]:
         target = host()
@@ -106,6 +106,16 @@ class _Native:
     ) -> None:
         self._entry.run(inputs, outputs, sizes)
 
+    def bind(
+        self,
+        inputs: Sequence[Array],
+        outputs: Sequence[Array],
+        sizes: Sequence[int],
+        result: object,
+        slow: Callable[..., Any],
+    ) -> Callable[..., Any]:
+        return self._entry.bind(inputs, outputs, sizes, result, slow)
+
     def text(self, kind: str) -> str | bytes:
         if kind == "llvm_ir":
             return self._code.ir
@@ -123,8 +133,9 @@ def _provide_libraries(program: Program, target: Target) -> None:
     """Load the runtime, and the contraction kernels of the element types that are used."""
     runtime.load()
     for kernel in program.kernels:
-        if isinstance(kernel, ContractionKernel) and kernel.dtype.is_float:
-            _provide_gemm(target, kernel.dtype.name)
+        for product in products_of(kernel):
+            if product.dtype.is_float:
+                _provide_gemm(target, product.dtype.name)
 
 
 def _provide_gemm(target: Target, dtype: str) -> None:

@@ -67,14 +67,16 @@ FIXED, BIND, SYMBOL, DERIVED = range(4)
 class Tensor(ctypes.Structure):
     """The type of an input or output.
 
-    ``scalar`` is NumPy's scalar type, ``number`` Python's (null for bool), ``kind`` the index
-    of the dtype in `DTYPES`.
+    ``scalar`` is NumPy's scalar type, ``number`` Python's (null for bool); ``plain`` is the one
+    of them whose objects hold the number as the program reads it, Python's if it is both.
+    ``kind`` is the index of the dtype in `DTYPES`.
     """
 
     _fields_ = [
         ("dtype", _pointer),
         ("scalar", _pointer),
         ("number", _pointer),
+        ("plain", _pointer),
         ("kind", _word),
         ("itemsize", _word),
         ("rank", _word),
@@ -155,7 +157,7 @@ def _constants() -> dict[str, str]:
     values: dict[str, object] = {
         "RECORD": runtime.RECORD,
         "AXIS": "{ i64, i64 }",
-        "TENSOR": "{ ptr, ptr, ptr, i64, i64, i64, ptr }",
+        "TENSOR": "{ ptr, ptr, ptr, ptr, i64, i64, i64, ptr }",
         "TURN": "{ ptr, ptr, i64 }",
         "READABLE": _READABLE,
         "WRITEABLE": _WRITEABLE,

@@ -110,6 +110,7 @@ class Entry:
             tensor = Tensor.from_buffer(self._table.data, 8 * (head + i * _words(Tensor)))
             tensor.dtype, tensor.scalar = id(dtype.numpy), id(dtype.numpy.type)
             tensor.number = _number(dtype)
+            tensor.plain = id(float) if dtype.name == "float64" else tensor.scalar
             tensor.kind, tensor.itemsize = list(DTYPES).index(dtype.name), dtype.itemsize
             tensor.rank, tensor.axes = len(shape), place
             place += ctypes.sizeof(Axis) * len(shape)

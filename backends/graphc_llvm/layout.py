@@ -20,11 +20,13 @@ from graphc.types import DTYPES
 #: Offsets in bytes.
 OBJECT_TYPE = 8
 OBJECT_VALUE = 16  # of a float and of a NumPy scalar
+SCALAR_SIZE = 24  # of a NumPy scalar of any type that there is
 VAR_SIZE = 16
 LIST_ITEMS = 24
 TUPLE_ITEMS = tuple.__basicsize__
 ARRAY_DATA, ARRAY_RANK, ARRAY_DIMS, ARRAY_DTYPE, ARRAY_FLAGS = 16, 24, 32, 56, 64
 
+_HEAP_TYPE = 1 << 9  # instances of such types own a reference to it
 _NEW_FROM_DESCR = 94  # in NumPy's table of C functions, stable since 1.7
 
 #: Addresses that entries need, in the order of `addresses`.
@@ -111,6 +113,12 @@ def _scalars_match() -> bool:
         return False
     for name in DTYPES:
         scalar = np.dtype(name).type(1)
+        kind = type(scalar)
+        if kind.__basicsize__ != SCALAR_SIZE or kind.__flags__ & _HEAP_TYPE:
+            return False
+        references = ctypes.c_int64.from_address(id(scalar)).value
+        if references != sys.getrefcount(scalar) - 1 or _word(scalar, 8) != id(kind):
+            return False
         stored = ctypes.string_at(id(scalar) + OBJECT_VALUE, scalar.itemsize)
         if stored != scalar.tobytes():
             return False

@@ -6,7 +6,7 @@ declare i64 @PyLong_AsLongLongAndOverflow(ptr, ptr)
 declare i64 @PyThread_get_thread_ident()
 declare ptr @PyTuple_New(i64)
 declare ptr @PyList_New(i64)
-declare ptr @_PyObject_New(ptr)
+declare ptr @PyObject_Malloc(i64)
 declare void @PyErr_Clear()
 declare void @Py_IncRef(ptr)
 declare void @Py_DecRef(ptr)
@@ -295,24 +295,14 @@ bool:
   call void @Py_IncRef(ptr %result)
   ret ptr %result
 other:
-  %type = field ptr %tensor Tensor.scalar
-  %scalar = call ptr @_PyObject_New(ptr %type)
+  %scalar = call ptr @PyObject_Malloc(i64 SCALAR_SIZE)
   %failed = icmp eq ptr %scalar, null
   br i1 %failed, label %done, label %fill
 fill:
-  %inside = getelementptr i8, ptr %scalar, i64 OBJECT_VALUE
-  %itemsize = field i64 %tensor Tensor.itemsize
-  switch i64 %itemsize, label %fill_8 [ i64 1, label %fill_1 i64 4, label %fill_4 ]
-fill_1:
-  %value_1 = trunc i64 %value to i8
-  store i8 %value_1, ptr %inside
-  br label %done
-fill_4:
-  %value_4 = trunc i64 %value to i32
-  store i32 %value_4, ptr %inside
-  br label %done
-fill_8:
-  store i64 %value, ptr %inside
+  %type = field ptr %tensor Tensor.scalar
+  put i64 1 %scalar 0
+  put ptr %type %scalar 1
+  put i64 %value %scalar 2
   br label %done
 done:
   ret ptr %scalar

@@ -66,12 +66,18 @@ input_axes:
   %bound = call i1 @bind_axes(ptr %x, ptr %tensor, ptr %symbols, ptr %found)
   br i1 %bound, label %input_next, label %slow
 input_scalar:
+  %type = field ptr %x OBJECT_TYPE
+  %plain = field ptr %tensor Tensor.plain
+  %inside = getelementptr i8, ptr %x, i64 OBJECT_VALUE
+  %is_plain = icmp eq ptr %type, %plain
+  br i1 %is_plain, label %input_next, label %input_other
+input_other:
   %slot = getelementptr i64, ptr %slots, i64 %i
   %in_scalar = call ptr @scalar(ptr %state, ptr %x, ptr %tensor, ptr %slot)
   %scalar_ok = icmp ne ptr %in_scalar, null
   br i1 %scalar_ok, label %input_next, label %slow
 input_next:
-  %data = phi ptr [ %in_array, %input_axes ], [ %in_scalar, %input_scalar ]
+  %data = phi ptr [ %in_array, %input_axes ], [ %inside, %input_scalar ], [ %in_scalar, %input_other ]
   put ptr %data %bufs %i
   %i2 = add i64 %i, 1
   %more_inputs = icmp ult i64 %i2, %n_in
