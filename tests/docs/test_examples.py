@@ -42,6 +42,7 @@ def test_every_example_is_run_here() -> None:
         "digits.py",
         "gradient_graphs.py",
         "small_function.py",
+        "sparse_newton.py",
     }
 
 
@@ -112,3 +113,11 @@ def test_derivative_walk(tmp_path: Path) -> None:
     rise = math.exp(-(x**2)) * (-2 * x * math.cos(3 * x) - 3 * math.sin(3 * x))
     left, middle, right = numbers("at -0.5, 0, 0.5: NUMBER NUMBER NUMBER", printed)
     assert (left, middle, right) == (round(-rise, 6), 0, round(rise, 6))
+
+
+def test_a_boundary_value_problem_is_solved_with_a_sparse_jacobian(tmp_path: Path) -> None:
+    printed = run("sparse_newton.py", tmp_path)
+    assert "7 directions (forward) for 49600 entries" in printed
+    (size,) = re.findall(r"step 3: largest residual (\S+),", printed)
+    assert float(size) < 1e-14  # three steps double the digits
+    assert numbers("largest u: NUMBER", printed) == [0.07808]
