@@ -83,28 +83,29 @@ def _word(thing: object, offset: int) -> int:
 def _array_matches() -> bool:
     array = np.zeros((3, 5), "float64")
     array.flags.writeable = False
-    dims = (ctypes.c_int64 * 2).from_address(_word(array, ARRAY_DIMS))
     half = ctypes.c_int32.from_address
-    return (
+    fits = (
         _word(array, OBJECT_TYPE) == id(np.ndarray)
         and _word(array, ARRAY_DATA) == array.ctypes.data
         and half(id(array) + ARRAY_RANK).value == 2
-        and tuple(dims) == (3, 5)
         and _word(array, ARRAY_DTYPE) == id(array.dtype) == id(np.dtype("float64"))
         and half(id(array) + ARRAY_FLAGS).value == array.flags.num
     )
+    # A pointer is followed only if what is around it is where it should be.
+    pair = ctypes.c_int64 * 2
+    return fits and tuple(pair.from_address(_word(array, ARRAY_DIMS))) == (3, 5)
 
 
 def _containers_match() -> bool:
     one, two = object(), object()
     pair, items = (one, two), [one, two]
-    in_list = _word(items, LIST_ITEMS)
-    return (
+    fits = (
         _word(pair, VAR_SIZE) == _word(items, VAR_SIZE) == 2
         and _word(pair, TUPLE_ITEMS) == id(one)
         and _word(pair, TUPLE_ITEMS + 8) == id(two)
-        and ctypes.c_int64.from_address(in_list + 8).value == id(two)
     )
+    second = ctypes.c_int64.from_address
+    return fits and second(_word(items, LIST_ITEMS) + 8).value == id(two)
 
 
 def _scalars_match() -> bool:
