@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -67,8 +67,8 @@ class Run:
     """Repetitions of a piece, one after the other.
 
     Result ``k`` of repetition ``i`` is slot ``out + k*count + i``. If the run is
-    ``independent``, no repetition reads a slot of the run, otherwise those of earlier
-    repetitions only.
+    ``independent``, no repetition reads a slot that the run fills in the same round, otherwise
+    those of earlier repetitions only.
     """
 
     piece: Piece
@@ -92,15 +92,27 @@ class Run:
         return Run(piece, self.reads, self.count, self.out, self.independent)
 
 
+@dataclass(frozen=True, eq=False)
+class Round:
+    """Runs that take turns: in each of ``times`` rounds an equal part of every run."""
+
+    runs: tuple[Run, ...]
+    times: int = 1
+
+
 class Rolled:
-    """What a ``rolled`` node computes: runs that fill slots in order. Compared by identity."""
+    """What a ``rolled`` node computes: rounds that fill slots. It equals only itself."""
 
-    __slots__ = ("dtype", "runs", "size")
+    __slots__ = ("dtype", "rounds", "size")
 
-    def __init__(self, runs: Sequence[Run], dtype: DType) -> None:
-        self.runs = tuple(runs)
+    def __init__(self, rounds: Sequence[Round], dtype: DType) -> None:
+        self.rounds = tuple(rounds)
         self.dtype = dtype
         self.size = sum(run.size for run in self.runs)
+
+    @property
+    def runs(self) -> list[Run]:
+        return [run for group in self.rounds for run in group.runs]
 
     @property
     def flops(self) -> int:
@@ -109,7 +121,7 @@ class Rolled:
     def __str__(self) -> str:
         parts = [f"{run.count} x {len(run.piece.operations)} ops" for run in self.runs]
         shown = parts if len(parts) <= 6 else [*parts[:5], f"... {len(parts) - 5} more"]
-        return f"{len(self.runs)} runs: {', '.join(shown)}"
+        return f"{len(parts)} runs: {', '.join(shown)}"
 
 
 def _rolled_type(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
@@ -157,19 +169,35 @@ def evaluate_piece(piece: Piece, values: Sequence[Any]) -> list[Any]:
 def _evaluate_rolled(*operands: Any, program: Rolled) -> Any:
     slots = np.zeros(program.size, program.dtype.numpy)
     flat = [np.reshape(x, -1) for x in operands]
-    for run in program.runs:
-        _evaluate_run(run, slots, flat)
+    for group in program.rounds:
+        work = [_prepared(run, slots, flat) for run in group.runs]
+        for turn in range(group.times):
+            for run, read, out in work:
+                part = run.count // group.times
+                _evaluate_part(run, read, out, range(turn * part, (turn + 1) * part))
     return slots
 
 
-def _evaluate_run(run: Run, slots: Any, operands: Sequence[Any]) -> None:
-    places = [positions(r, run.count, operands) for r in run.reads]
-    sources = [slots if r.source is None else operands[r.source] for r in run.reads]
-    types = [x.dtype.numpy for x in run.piece.inputs]
-    out = slots[run.out : run.out + run.size].reshape(-1, run.count)
-    steps: Any = [slice(None)] if run.independent else range(run.count)
+_Reads: TypeAlias = "list[tuple[Any, Any, Any]]"
+
+
+def _prepared(run: Run, slots: Any, operands: Sequence[Any]) -> tuple[Run, _Reads, Any]:
+    """A run, for each input its source, positions and element type, and where results go."""
+    reads = [
+        (
+            slots if r.source is None else operands[r.source],
+            positions(r, run.count, operands),
+            x.dtype.numpy,
+        )
+        for r, x in zip(run.reads, run.piece.inputs, strict=True)
+    ]
+    return run, reads, slots[run.out : run.out + run.size].reshape(-1, run.count)
+
+
+def _evaluate_part(run: Run, reads: _Reads, out: Any, part: range) -> None:
+    steps: Any = [slice(part.start, part.stop)] if run.independent else part
     for step in steps:
-        values = [s[p[step]].astype(t) for s, p, t in zip(sources, places, types, strict=True)]
+        values = [source[places[step]].astype(type) for source, places, type in reads]
         for row, value in zip(out, evaluate_piece(run.piece, values), strict=True):
             row[step] = value
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from graphc.expr import Expr, Literal, constant, rebuild
 from graphc.ops.leaves import tensor
-from graphc.ops.rolled import Piece, Read, Rolled, Run
+from graphc.ops.rolled import Piece, Read, Rolled, Round, Run
 from graphc.roll.regions import Element, Ints, Region, slot_dtype
-from graphc.roll.schedule import SHORTEST, Segment
+from graphc.roll.schedule import SHORTEST, Turns
 from graphc.types import DType
 
 #: Externals that are copied into slots by one block.
@@ -31,9 +31,13 @@ class _Column:
 
 @dataclass(eq=False)
 class _Draft:
-    """A run under construction. ``inputs`` tells the column of each operand from outside."""
+    """A run under construction: ``turn`` repetitions in each round.
+
+    ``inputs`` tells the column of each operand from outside.
+    """
 
     nodes: Ints
+    turn: int
     columns: list[_Column] = field(default_factory=list)
     inputs: dict[tuple[int, int], int] = field(default_factory=dict)
     results: list[int] = field(default_factory=list)
@@ -50,16 +54,20 @@ class Build:
     stacks: dict[Expr, int]
 
 
-def build(region: Region, operands: Ints, segments: Sequence[Segment]) -> Build:
+def build(region: Region, operands: Ints, turns: Sequence[Turns]) -> Build:
     """The runs of a region."""
-    return _Builder(region, operands, segments).build()
+    return _Builder(region, operands, turns).build()
 
 
 class _Builder:
-    def __init__(self, region: Region, operands: Ints, segments: Sequence[Segment]) -> None:
+    def __init__(self, region: Region, operands: Ints, turns: Sequence[Turns]) -> None:
         self.region = region
         self.operands = operands
-        self.drafts = [_Draft(s.nodes) for s in segments]
+        self.groups = [
+            (t.times, [_Draft(s.nodes, len(s.nodes) // t.times) for s in t.segments])
+            for t in turns
+        ]
+        self.drafts = [draft for _, group in self.groups for draft in group]
         self.stacks = [
             _Column(np.array(e, np.int64), node.dtype) for node, e in region.stacks.items()
         ]
@@ -103,13 +111,16 @@ class _Builder:
         for column in self.stacks:
             self.settle(column)
         end = self.place_slots()
-        runs = [*self.copy_runs(), *(self.run(draft) for draft in self.drafts)]
+        rounds = [Round((run,)) for run in self.copy_runs()]
+        for times, group in self.groups:
+            rounds.append(Round(tuple(self.run(draft) for draft in group), times))
         starts: dict[Expr, int] = {}
         for stack, column in zip(self.region.stacks, self.stacks, strict=True):
             starts[stack] = end
-            runs.append(self.moving(column, end))
-            end += runs[-1].size
-        program = Rolled(runs, slot_dtype(self.region))
+            run = self.moving(column, end)
+            rounds.append(Round((run,)))
+            end += run.size
+        program = Rolled(rounds, slot_dtype(self.region))
         return Build(program, self.sources, self.slots, starts)
 
     def find_results(self) -> None:
@@ -267,9 +278,11 @@ class _Builder:
         return places
 
     def is_own(self, draft: _Draft, column: _Column) -> bool:
-        """Whether a column holds a result of its own run."""
+        """Whether a column holds a result of its own run and round."""
         if column.literal is not None or column.read is not None:
             return False
-        places = self.places(column)
-        end = draft.out + len(draft.results) * len(draft.nodes)
-        return bool(((places >= draft.out) & (places < end)).any())
+        rows = len(draft.nodes)
+        places = self.places(column) - draft.out
+        inside = (places >= 0) & (places < len(draft.results) * rows)
+        same = places % rows // draft.turn == np.arange(rows) // draft.turn
+        return bool((inside & same).any())

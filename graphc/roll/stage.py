@@ -10,7 +10,7 @@ import numpy as np
 from graphc.expr import Expr, apply, constant, rebuild, stemming, topological
 from graphc.ops.elementwise import cast
 from graphc.ops.movement import SLICE, reshape
-from graphc.ops.rolled import ROLLED, Piece, Rolled
+from graphc.ops.rolled import ROLLED, Piece, Rolled, Round
 from graphc.roll.build import Build, build
 from graphc.roll.periods import find_stretches
 from graphc.roll.regions import Division, Element, Region, divide, is_member
@@ -89,10 +89,13 @@ class _Rebuilding:
         operands = region.table()
         tokens = np.array(region.tokens, np.int64)
         units = find_units(tokens, operands, find_stretches(tokens, operands))
-        made = build(region, operands, schedule(operands, units))
-        runs = [run.with_outputs(self.finish(run.piece)) for run in made.program.runs]
+        made = build(region, operands, schedule(tokens, operands, units))
+        rounds = [
+            Round(tuple(r.with_outputs(self.finish(r.piece)) for r in group.runs), group.times)
+            for group in made.program.rounds
+        ]
         with stemming("roll", region.nodes[-1]):
-            program = Rolled(runs, made.program.dtype)
+            program = Rolled(rounds, made.program.dtype)
             whole = apply(ROLLED, self.operands(made), {"program": program})
         views: dict[int, Expr] = {}
         for node, number in region.number.items():

@@ -91,7 +91,7 @@ def _parts(operands: Ints, stretch: Stretch) -> list[Ints]:
     """The places of a repetition, in parts that run one after the other."""
     p = stretch.period
     inner, across = _edges(operands, stretch)
-    component = _components(p, [*inner, *across])
+    component = components(p, [*inner, *across])
     recurrent = {component[w] for w, u in across if component[w] == component[u]}
     level = _levels(component, recurrent, inner, across)
     keys = [(level[c], c in recurrent) for c in component]
@@ -113,7 +113,7 @@ def _edges(operands: Ints, stretch: Stretch) -> tuple[list[Edge], list[Edge]]:
     return inner, across
 
 
-def _components(count: int, edges: Sequence[Edge]) -> list[int]:
+def components(count: int, edges: Sequence[Edge]) -> list[int]:
     """Strongly connected components, numbered with sources first (Kosaraju)."""
     after: list[list[int]] = [[] for _ in range(count)]
     before: list[list[int]] = [[] for _ in range(count)]
