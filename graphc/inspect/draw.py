@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from html import escape
+from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,21 +15,40 @@ from graphc.inspect.fold import Box, Folded, Link
 from graphc.inspect.fold import fold as fold_boxes
 from graphc.inspect.labels import Label, labels
 from graphc.inspect.layout import Layout, arrange
-from graphc.inspect.subject import Inspectable, subject_of
+from graphc.inspect.subject import Inspectable, Subject, subject_of
 from graphc.inspect.svg import COLOURS, box_size, render
+from graphc.inspect.viewer.page import page
+from graphc.inspect.viewer.values import Samples
 
 #: A notebook gets no picture larger than this, in bytes.
-NOTEBOOK_BYTES = 1_000_000
+NOTEBOOK_BYTES = 250_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Drawing:
     """A picture: ``svg``, ``dot`` and ``html`` are texts; notebooks show it by themselves."""
 
-    folded: Folded
-    labels: tuple[Label, ...]
-    layout: Layout
+    given: Inspectable
     title: str
+    stage: str | None = None
+    fold: bool | int | None = None
+    inputs: Samples | None = None
+
+    @cached_property
+    def subject(self) -> Subject:
+        return subject_of(self.given, self.stage)
+
+    @cached_property
+    def folded(self) -> Folded:
+        return fold_boxes(self.subject, self.fold)
+
+    @cached_property
+    def labels(self) -> tuple[Label, ...]:
+        return tuple(labels(self.subject, self.folded))
+
+    @cached_property
+    def layout(self) -> Layout:
+        return arrange([box_size(x) for x in self.labels], self.edges)
 
     @property
     def edges(self) -> list[tuple[int, int]]:
@@ -45,10 +64,10 @@ class Drawing:
         """The same boxes and edges for Graphviz, which lays them out itself."""
         return _dot(self)
 
-    @property
+    @cached_property
     def html(self) -> str:
-        """A page of its own: the wheel zooms, dragging moves."""
-        return _PAGE.replace("TITLE", escape(self.title)).replace("SVG", self.svg)
+        """A page of its own: graph and gradient side by side, stages, values, the sweep."""
+        return page(self.given, self.title, self.stage, self.inputs)
 
     def save(self, path: str | Path) -> None:
         """Write .svg, .dot, .html or .png, as the name ends (GraphError otherwise)."""
@@ -75,8 +94,8 @@ class Drawing:
             hint="pip install graphc[viz], or draw to .svg",
         )
 
-    def _repr_svg_(self) -> str:
-        return self.svg
+    def _repr_svg_(self) -> str | None:
+        return notebook_svg(self)
 
 
 def draw(
@@ -85,6 +104,7 @@ def draw(
     *,
     stage: str | None = None,
     fold: bool | int | None = None,
+    inputs: Samples | None = None,
 ) -> Drawing:
     """A picture of a graph, top down, with boxes for nodes or folded scopes.
 
@@ -96,23 +116,24 @@ def draw(
         Where to write it; ``.svg``, ``.dot``, ``.html`` and (with cairosvg or pygraphviz)
         ``.png``.
     stage
-        Of a compiled function, as in `show`.
+        Of a compiled function, as in `show`; an ``.html`` page has all stages and starts with
+        this one, else with the graph as written.
     fold
         False: every node has a box. True: every outermost scope is one box. A number: scopes
         (innermost first), then stretches of the graph, are folded until at most so many boxes
-        are left; 150 unless told otherwise.
+        are left; 150 unless told otherwise. A page folds and unfolds by itself.
+    inputs
+        Sample arrays for the page to show values of: by input or its name, or in order.
 
     Raises
     ------
     GraphError
         If there is no such stage, or the file type is unknown or needs a missing package.
+    InputError, InputTypeError
+        If a sample is missing, or has another type or size than its input.
     """
-    subject = subject_of(given, stage)
-    folded = fold_boxes(subject, fold)
-    texts = labels(subject, folded)
-    edges = [(link.source, link.target) for link in folded.links]
-    layout = arrange([box_size(x) for x in texts], edges)
-    drawing = Drawing(folded, tuple(texts), layout, _title(given, stage))
+    subject_of(given, stage)
+    drawing = Drawing(given, _title(given, stage), stage, fold, inputs)
     if path is not None:
         drawing.save(path)
     return drawing
@@ -120,8 +141,16 @@ def draw(
 
 def expr_svg(expr: Expr) -> str | None:
     """The picture that a notebook shows; None if it would be too large."""
-    svg = draw(expr).svg
-    return svg if len(svg) <= NOTEBOOK_BYTES else None
+    return notebook_svg(draw(expr))
+
+
+def notebook_svg(drawing: Drawing) -> str | None:
+    """The picture, folded further where it would be too large; None if that does not help."""
+    for boxes in (drawing.fold, 60, 20):
+        svg = replace(drawing, fold=boxes).svg
+        if len(svg) <= NOTEBOOK_BYTES:
+            return svg
+    return None
 
 
 def _title(given: Inspectable, stage: str | None) -> str:
@@ -159,33 +188,3 @@ def _dot(drawing: Drawing) -> str:
 
 def _dot_text(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>TITLE</title>
-<style>
-html, body { margin: 0; height: 100%; overflow: hidden; background: #fff; }
-#view { width: 100%; height: 100%; cursor: grab; }
-#view > svg { transform-origin: 0 0; }
-.box:hover rect { filter: brightness(0.96); }
-</style></head><body><div id="view">SVG</div>
-<script>
-const view = document.getElementById("view"), svg = view.firstElementChild;
-const wide = view.clientWidth / svg.clientWidth, high = view.clientHeight / svg.clientHeight;
-let scale = Math.max(0.5, Math.min(1, wide, high));
-let x = (view.clientWidth - scale * svg.clientWidth) / 2, y = 0;
-const show = () => { svg.style.transform = `translate(${x}px,${y}px) scale(${scale})`; };
-view.addEventListener("wheel", e => {
-  e.preventDefault();
-  const factor = Math.exp(-e.deltaY / 500);
-  x = e.clientX - (e.clientX - x) * factor;
-  y = e.clientY - (e.clientY - y) * factor;
-  scale *= factor;
-  show();
-}, { passive: false });
-view.addEventListener("pointermove", e => {
-  if (e.buttons & 1) { x += e.movementX; y += e.movementY; show(); }
-});
-show();
-</script></body></html>
-"""

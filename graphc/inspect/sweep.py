@@ -82,7 +82,7 @@ class Sweep:
             users = ", ".join(step.users) or "(output)"
             row = [str(count), step.name, step.what, users, _sum_text(step)]
             if numbers:
-                row += [_number(step.value), _numbers(step), _number(step.adjoint)]
+                row += [number_text(step.value), _numbers(step), number_text(step.adjoint)]
             rows.append(row)
         return rows
 
@@ -132,12 +132,22 @@ def sweep(
     3     b     input  c         S(c)                                        3      4        4
     4     a     input  d, c      S(d) * c + S(c)                             4      7 + 4    11
     """
+    return named_sweep(o, targets, inputs, name_nodes(topological([o])))
+
+
+def named_sweep(
+    o: Expr,
+    targets: Expr | Sequence[Expr] | None,
+    inputs: Mapping[Expr, Any] | None,
+    names: Mapping[Expr, str],
+) -> Sweep:
+    """The same with names for all nodes, as another listing has given them."""
     check_scalar("sweep", o)
     order = topological([o])
     wanted = _leaves(order) if targets is None else as_list(targets)
     check_targets("sweep", [o], wanted, "error")
     values = None if inputs is None else _values(order, inputs)
-    return Sweep(tuple(_Table(order, wanted, values).fill(o)))
+    return Sweep(tuple(_Table(order, wanted, values, names).fill(o)))
 
 
 def _leaves(order: Sequence[Expr]) -> list[Expr]:
@@ -164,9 +174,10 @@ class _Table:
         order: Sequence[Expr],
         targets: Sequence[Expr],
         values: Mapping[Expr, Array] | None,
+        names: Mapping[Expr, str],
     ) -> None:
         self.order = order
-        self.names = name_nodes(order)
+        self.names = names
         self.values = values
         self.sizes = bind_sizes({n: v for n, v in (values or {}).items() if not n.args})
         self.on_path = _dependents(order, targets)
@@ -270,7 +281,7 @@ def _sum_text(step: Step) -> str:
 
 
 def _numbers(step: Step) -> str:
-    return _joined([_number(term.value) for term in step.terms])
+    return _joined([number_text(term.value) for term in step.terms])
 
 
 def _joined(terms: Sequence[str]) -> str:
@@ -278,7 +289,7 @@ def _joined(terms: Sequence[str]) -> str:
     return text.replace("+ -", "- ")
 
 
-def _number(value: Array | None) -> str:
+def number_text(value: Array | None) -> str:
     """A number, whole if it is; elements of a small array; the largest size in another."""
     if value is None:
         return ""

@@ -38,7 +38,7 @@ def test_the_top_level_is_two_packages_and_the_metadata(wheel: zipfile.ZipFile) 
 def test_every_source_file_is_in_it_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     expected = set()
     for root, package in ((ROOT, "graphc"), (ROOT / "backends", "graphc_llvm")):
-        for pattern in ("*.py", "*.ll", "py.typed"):
+        for pattern in ("*.py", "*.ll", "py.typed", "*.html", "*.css", "*.js"):
             found = (root / package).rglob(pattern)
             expected |= {f.relative_to(root).as_posix() for f in found}
     packed = {name for name in wheel.namelist() if ".dist-info/" not in name}

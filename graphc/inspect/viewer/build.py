@@ -1,0 +1,115 @@
+"""From graphs to the document that the page shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphc.errors import GraphcError
+from graphc.expr import Expr, topological
+from graphc.inspect.provenance import kernel_of
+from graphc.inspect.subject import Compiled, Inspectable, Subject, snapshot, subject_of
+from graphc.inspect.text import name_nodes
+from graphc.inspect.viewer.changes import changes
+from graphc.inspect.viewer.document import Document, KernelView, StageView, SweepView, Texts
+from graphc.inspect.viewer.lineage import adopted, differentiated
+from graphc.inspect.viewer.nodes import NodeTable
+from graphc.inspect.viewer.stages import StageWriter, first_lineage
+from graphc.inspect.viewer.sweeps import sweep_view
+from graphc.inspect.viewer.values import Samples, Samplings, bind
+from graphc.pipeline import Snapshot
+
+
+def document(
+    given: Inspectable, title: str, stage: str | None = None, inputs: Samples | None = None
+) -> Document:
+    """Everything that the page of a graph shows; with sample inputs also values.
+
+    Raises
+    ------
+    GraphError
+        If there is no such stage.
+    InputError, InputTypeError
+        If a sample is missing, or has another type or size than its input.
+    """
+    snapshots = _snapshots(given, stage)
+    first = snapshots[0][0]
+    raw = differentiated(first.roots)
+    heirs = adopted(raw, first.roots)
+    outputs = [heirs[o] for o in raw]
+    sample = None if inputs is None else _sample(given, [*outputs, *first.roots], inputs)
+    texts = Texts()
+    function = given if isinstance(given, Compiled) else None
+    table = NodeTable(texts, function)
+    kernels = kernel_of(function) if function and function.program else {}
+    stages = _stages(snapshots, outputs, heirs, StageWriter(texts, table, kernels, sample))
+    sweeps, notes = _sweeps(outputs, first, table, sample)
+    return Document(
+        title,
+        _shown(given, stage),
+        tuple(texts.listed()),
+        tuple(table.rows),
+        stages,
+        sweeps,
+        _kernels(given),
+        dict(sample.sizes) if sample else {},
+        notes,
+    )
+
+
+def _snapshots(given: Inspectable, stage: str | None) -> list[tuple[Subject, Snapshot | None]]:
+    if not isinstance(given, Compiled):
+        return [(subject_of(given, stage), None)]
+    return [(Subject(s.graph.outputs, s.graph.updates), s) for s in given.snapshots]
+
+
+def _shown(given: Inspectable, stage: str | None) -> int:
+    if not isinstance(given, Compiled) or stage is None:
+        return 0
+    return list(given.snapshots).index(snapshot(given.snapshots, stage))
+
+
+def _sample(given: Inspectable, roots: Sequence[Expr], inputs: Samples) -> Samplings:
+    if isinstance(given, Compiled):
+        return bind(given.snapshots[0].graph.inputs, inputs)
+    return bind([n for n in topological(roots) if n.op.name == "input"], inputs)
+
+
+def _stages(
+    snapshots: Sequence[tuple[Subject, Snapshot | None]],
+    outputs: Sequence[Expr],
+    heirs: dict[Expr, Expr],
+    writer: StageWriter,
+) -> tuple[StageView, ...]:
+    first = snapshots[0][0]
+    lineage = first_lineage(topological(first.roots), outputs, heirs)
+    stages = [writer.write("input", first, outputs, lineage)]
+    known = [s for _, s in snapshots if s is not None]
+    for (subject, after), change in zip(snapshots, changes(known), strict=False):
+        if after is not None and change is not None:
+            lineage = lineage.after(change)
+            stages.append(writer.write(after.stage, subject, (), lineage, after, change))
+    return tuple(stages)
+
+
+def _sweeps(
+    outputs: Sequence[Expr], first: Subject, table: NodeTable, sample: Samplings | None
+) -> tuple[tuple[SweepView, ...], tuple[str, ...]]:
+    """The sweeps, and why there are not more."""
+    names = name_nodes(topological([*outputs, *first.roots]))
+    sweeps, notes = [], []
+    for o in outputs:
+        try:
+            sweeps.append(sweep_view(o, names, table, sample))
+        except GraphcError as error:
+            notes.append(error.summary)
+    if not outputs:
+        notes.append("no scalar result: the reverse sweep starts from one number")
+    return tuple(sweeps), tuple(notes)
+
+
+def _kernels(given: Inspectable) -> tuple[KernelView, ...]:
+    program = given.program if isinstance(given, Compiled) else None
+    return tuple(
+        KernelView(k.name, k.label, str(k.flops), str(k.nbytes))
+        for k in (program.kernels if program else ())
+    )
