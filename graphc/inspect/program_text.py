@@ -9,6 +9,7 @@ import numpy as np
 from graphc.inspect.notation import INFIX, Phrase, infix, number
 from graphc.loops.ir import (
     Accumulate,
+    BandKernel,
     Buffer,
     CheckedIndex,
     Compute,
@@ -23,6 +24,7 @@ from graphc.loops.ir import (
     Program,
     Statement,
     Store,
+    nest_of,
 )
 from graphc.types import Size
 
@@ -57,9 +59,12 @@ def _kernel(kernel: Kernel) -> list[str]:
     notes = [kernel.label] if kernel.label else []
     notes += [f"{kernel.flops} flops, {kernel.nbytes} bytes"]
     head = f"kernel {kernel.name}  # {'; '.join(notes)}"
+    if isinstance(kernel, BandKernel):
+        first, last = map(_contraction, (kernel.rows, kernel.total))
+        inside = (*first, *_body(kernel.nest.body, 1), *last)
+        return [head, "  in bands of rows:", *(f"  {line}" for line in inside)]
     if isinstance(kernel, ContractionKernel):
-        last = kernel.epilogue
-        return [head, *_contraction(kernel), *(_body(last.body, 1) if last else ())]
+        return [head, *_contraction(kernel), *_body(nest_of(kernel), 1)]
     return [head, *_body(kernel.body, 1)]
 
 

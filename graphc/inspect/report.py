@@ -9,7 +9,7 @@ from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from graphc.inspect.cost import TYPICAL_SIZE, Cost, cost, gradient_cost_ratio
-from graphc.loops.ir import Compute, LoopKernel, Program, statements
+from graphc.loops.ir import Compute, Program, nest_of, statements
 from graphc.pipeline import Options, Snapshot
 from graphc.types import Size, size_symbols
 
@@ -77,7 +77,7 @@ class Report:
         """Error bounds of the ops that the program computes."""
         if self.program is None:
             return {}
-        bodies = [k.body for k in self.program.kernels if isinstance(k, LoopKernel)]
+        bodies = [nest_of(k) for k in self.program.kernels]
         used = {s.op for body in bodies for s in statements(body) if isinstance(s, Compute)}
         return {op: self.ulp_bounds[op] for op in sorted(used) if op in self.ulp_bounds}
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from graphc.expr import Expr, constant_value
 from graphc.graph import Graph, graph_guards, graph_symbols
+from graphc.loops.bands import with_bands
 from graphc.loops.copies import with_copies
 from graphc.loops.epilogue import with_epilogues
 from graphc.loops.fuse import fuse
@@ -171,7 +172,7 @@ class _Builder:
             )
         ordered = (*safe, *last)
         if self.merge:
-            ordered = tuple(with_epilogues(ordered))
+            ordered = tuple(with_epilogues(with_bands(ordered)))
         commit = sum(not self.writes_parameter(k) for k in ordered)
         offsets, total = plan(ordered)
         return Program(

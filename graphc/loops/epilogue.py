@@ -40,9 +40,9 @@ def with_epilogues(kernels: Sequence[Kernel]) -> list[Kernel]:
         return list(kernels)
     found = list(kernels)
     for kernel in kernels:
-        if isinstance(kernel, LoopKernel) and products & _touched(kernel)[0]:
+        if isinstance(kernel, LoopKernel) and products & touched(kernel)[0]:
             _join(found, kernel)
-    users = Counter(name for k in found for name in set().union(*_touched(k)))
+    users = Counter(name for k in found for name in set().union(*touched(k)))
     return [_without_memory(kernel, users) for kernel in found]
 
 
@@ -53,10 +53,10 @@ def _join(kernels: list[Kernel], last: LoopKernel) -> None:
         product = kernels[start]
         if isinstance(product, ContractionKernel) and is_epilogue(product, last):
             between = kernels[start + 1 : place]
-            if _passes(product, between):
+            if passes(product, between):
                 kernels[start : place + 1] = [*between, _joined(product, last)]
                 return
-            if not _writes_parameter(last) and _passes(last, between):
+            if not _writes_parameter(last) and passes(last, between):
                 kernels[start : place + 1] = [_joined(product, last), *between]
                 return
 
@@ -109,17 +109,17 @@ def _nbytes(kernel: ContractionKernel) -> Size:
 # Order ---------------------------------------------------------------------------------------
 
 
-def _passes(kernel: Kernel, others: Sequence[Kernel]) -> bool:
+def passes(kernel: Kernel, others: Sequence[Kernel]) -> bool:
     """Whether a kernel may run before or after all others alike."""
-    reads, writes = _touched(kernel)
+    reads, writes = touched(kernel)
     for other in others:
-        other_reads, other_writes = _touched(other)
+        other_reads, other_writes = touched(other)
         if writes & (other_reads | other_writes) or reads & other_writes:
             return False
     return True
 
 
-def _touched(kernel: Kernel) -> tuple[set[str], set[str]]:
+def touched(kernel: Kernel) -> tuple[set[str], set[str]]:
     """Names of the buffers that a kernel reads, and of those that it writes."""
     reads: set[str] = set()
     writes: set[str] = set()
@@ -138,10 +138,10 @@ def _writes_parameter(kernel: Kernel) -> bool:
 def is_epilogue(product: ContractionKernel, last: LoopKernel) -> bool:
     """Whether a kernel is a pass over the elements of a product, each by itself."""
     here = _element(product, last.body)
-    if here is None or not _is_plain(product) or product.epilogue is not None:
+    if here is None or not is_plain(product) or product.epilogue is not None:
         return False
-    reads, _ = _touched(product)
-    if product.out.buffer.name not in _touched(last)[0]:
+    reads, _ = touched(product)
+    if product.out.buffer.name not in touched(last)[0]:
         return False
     stored = {s.buffer.name for s in statements(last.body) if isinstance(s, Store)}
     if stored & {*reads, product.out.buffer.name}:
@@ -156,7 +156,7 @@ def is_epilogue(product: ContractionKernel, last: LoopKernel) -> bool:
     return True
 
 
-def _is_plain(product: ContractionKernel) -> bool:
+def is_plain(product: ContractionKernel) -> bool:
     """One product of floats, whose elements lie row by row and fill their buffer."""
     out = product.out
     return (

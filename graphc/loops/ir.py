@@ -267,7 +267,28 @@ class ContractionKernel:
     epilogue: Epilogue | None = None
 
 
-Kernel: TypeAlias = LoopKernel | ContractionKernel
+@dataclass(frozen=True)
+class BandKernel:
+    """A product, a nest and a product, run together on bands of rows, which are read once.
+
+    It means ``rows``, then ``nest``, then ``total``. One axis is common to them: the m of
+    ``rows``, the one loop of ``nest``, which is parallel, and the k of ``total``. Of what is
+    written on the way, the nest reads in iteration i that of row i only, and ``total`` reads
+    at i what iteration i has written. ``total`` is an array accumulator of the loop, cut into
+    blocks as it is; ``partials`` are its copies.
+    """
+
+    name: str
+    rows: ContractionKernel
+    nest: LoopKernel
+    total: ContractionKernel
+    partials: Buffer
+    label: str = ""
+    flops: Size = 0
+    nbytes: Size = 0
+
+
+Kernel: TypeAlias = LoopKernel | ContractionKernel | BandKernel
 
 
 @dataclass(frozen=True)
@@ -300,3 +321,19 @@ def statements(body: tuple[Statement, ...]) -> Iterator[Statement]:
         yield statement
         if isinstance(statement, Loop):
             pending.extend(reversed(statement.body))
+
+
+def nest_of(kernel: Kernel) -> tuple[Statement, ...]:
+    """The statements of a kernel besides its products."""
+    if isinstance(kernel, BandKernel):
+        kernel = kernel.nest
+    if isinstance(kernel, LoopKernel):
+        return kernel.body
+    return kernel.epilogue.body if kernel.epilogue is not None else ()
+
+
+def products_of(kernel: Kernel) -> tuple[ContractionKernel, ...]:
+    """The products of a kernel, in order."""
+    if isinstance(kernel, BandKernel):
+        return kernel.rows, kernel.total
+    return (kernel,) if isinstance(kernel, ContractionKernel) else ()

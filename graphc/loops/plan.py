@@ -6,7 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from graphc.loops.ir import Buffer, Kernel, Load, Loop, LoopKernel, Statement, Store, statements
+from graphc.loops.ir import (
+    BandKernel,
+    Buffer,
+    Kernel,
+    Load,
+    Loop,
+    Store,
+    nest_of,
+    products_of,
+    statements,
+)
 from graphc.types import Dim, Size, product, same_size
 
 ALIGNMENT = 64
@@ -17,16 +27,15 @@ Span = tuple[int, int]
 def buffers_of(kernel: Kernel) -> list[tuple[Buffer, bool]]:
     """Buffers that a kernel touches, with whether it writes them."""
     found: list[tuple[Buffer, bool]] = []
-    body: tuple[Statement, ...] = ()
-    product = ""
-    if isinstance(kernel, LoopKernel):
-        body = kernel.body
-    else:
-        found += [(kernel.a.buffer, False), (kernel.b.buffer, False), (kernel.out.buffer, True)]
-        if kernel.epilogue is not None:
-            body, product = kernel.epilogue.body, kernel.epilogue.result.name
-    for statement in statements(body):
-        if isinstance(statement, Load) and statement.buffer.name == product:
+    inside: set[str] = set()
+    for p in products_of(kernel):
+        found += [(p.a.buffer, False), (p.b.buffer, False), (p.out.buffer, True)]
+        if p.epilogue is not None:
+            inside.add(p.epilogue.result.name)
+    if isinstance(kernel, BandKernel):
+        found.append((kernel.partials, True))
+    for statement in statements(nest_of(kernel)):
+        if isinstance(statement, Load) and statement.buffer.name in inside:
             continue
         if isinstance(statement, Load):
             found.append((statement.buffer, False))

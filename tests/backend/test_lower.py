@@ -15,6 +15,7 @@ from graphc.loops.ir import (
     INDEX_ERROR,
     Accumulate,
     Accumulator,
+    BandKernel,
     Buffer,
     CheckedIndex,
     Compute,
@@ -86,7 +87,7 @@ def outputs(**shapes: tuple[DType, Any]) -> tuple[Buffer, ...]:
 def program(ins: Any, outs: Any, *kernels: Any, **options: Any) -> Program:
     """A program of kernels or bodies of one kernel."""
     made = tuple(
-        k if isinstance(k, ContractionKernel) else LoopKernel(f"k{i}", tuple(k))
+        k if isinstance(k, ContractionKernel | BandKernel) else LoopKernel(f"k{i}", tuple(k))
         for i, k in enumerate(kernels)
     )
     buffers = (*ins, *outs, *options.get("parameters", ()))
@@ -683,6 +684,103 @@ def finished_product(n: Size) -> Program:
     )
 
 
+@case
+def bands(n: Size) -> Program:
+    """Rows of 90 are multiplied, passed over and summed up: by single numbers, and by three."""
+    ins = inputs(x=(float32, (n, 90)), w=(float32, (90,)), q=(float64, (n, 70)))
+    ins += inputs(v=(float64, (70, 3)), pick=(bool_, (n,)))
+    outs = outputs(
+        g=(float32, (90,)), s=(float32, ()), most=(float32, ()), h=(float64, (3, 70))
+    )
+    x, w, q, v, pick = ins
+    g, s, most, h = outs
+    z, r = (Buffer(name, float32, (n,), "workspace") for name in "zr")
+    y, t = (Buffer(name, float64, (n, 3), "workspace") for name in "yt")
+    copies = Buffer("copies", float32, (16, 90), "workspace")
+    more = Buffer("more", float64, (16, 3, 70), "workspace")
+    first = LoopKernel(
+        "k0",
+        (
+            vector(
+                "i",
+                n,
+                Load("z", z, at("i")),
+                Compute("e", "tanh", ("z",), float32),
+                Store(r, at("i"), "e"),
+                Accumulate("a", "e"),
+                Accumulate("b", "z"),
+                accumulators=(
+                    Accumulator("a", "sum", float32),
+                    Accumulator("b", "max", float32),
+                ),
+                parallel=True,
+                work=HEAVY,
+            ),
+            Store(s, at(), "a"),
+            Store(most, at(), "b"),
+        ),
+    )
+    second = LoopKernel(
+        "k1",
+        (
+            serial(
+                "i",
+                n,
+                Load("which", pick, at("i")),
+                Compute("place", "cast", ("which",), int64),
+                CheckedIndex("at", "place", 3),
+                Load("chosen", y, at(("i", 3), "at")),
+                vector(
+                    "j",
+                    3,
+                    Load("u", y, at(("i", 3), "j")),
+                    Compute("d", "sub", ("u", "chosen"), float64),
+                    Store(t, at(("i", 3), "j"), "d"),
+                ),
+                parallel=True,
+                work=HEAVY,
+            ),
+        ),
+    )
+    by_one = BandKernel(
+        "k0",
+        ContractionKernel(
+            "a", Operand(x, (), 90, 1), Operand(w, (), 1, 0), Operand(z, (), 1, 0),
+            (), n, 90, 1, float32,
+        ),
+        first,
+        ContractionKernel(
+            "b", Operand(x, (), 1, 90), Operand(r, (), 1, 0), Operand(g, (), 1, 0),
+            (), 90, n, 1, float32,
+        ),
+        copies,
+    )  # fmt: skip
+    by_three = BandKernel(
+        "k1",
+        ContractionKernel(
+            "c", Operand(q, (), 70, 1), Operand(v, (), 3, 1), Operand(y, (), 3, 1),
+            (), n, 70, 3, float64,
+        ),
+        second,
+        ContractionKernel(
+            "d", Operand(t, (), 1, 3), Operand(q, (), 70, 1), Operand(h, (), 70, 1),
+            (), 3, n, 70, float64,
+        ),
+        more,
+    )  # fmt: skip
+    step = (n * 8 + 63) // 64 * 64
+    offsets = ((z, 0), (r, step), (y, 2 * step), (t, 5 * step))
+    end: Size = 8 * step
+    return program(
+        ins,
+        outs,
+        by_one,
+        by_three,
+        offsets=(*offsets, (copies, end), (more, end + 64 * 90)),
+        workspace=end + 64 * 90 + 128 * 210,
+    )
+
+
 #: Cases that take n*n iterations.
 SQUARE = ("serial_blocks", "strides")
 
@@ -700,6 +798,11 @@ def test_static(name: str, level: str) -> None:
     for n in (7,) if name == "contraction" else (0, 7, 16, 150):
         size = min(n, 40) if name in SQUARE else n
         check(loaded(name, level, size), size)
+
+
+def test_bands_follow_each_other() -> None:
+    """So many rows that every block has several bands, of which the last is short."""
+    check(loaded("bands", "native", None), 20_011)
 
 
 # Accumulators --------------------------------------------------------------------------------

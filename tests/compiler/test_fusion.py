@@ -13,6 +13,7 @@ import graphc as gr
 from compiler.random_graphs import RandomGraph, graphs
 from compiler.test_random_graphs import few
 from graphc.loops.ir import (
+    BandKernel,
     Buffer,
     ContractionKernel,
     Kernel,
@@ -306,6 +307,88 @@ def test_what_is_finished_with_a_product(
     inputs: list[gr.Expr], outputs: list[gr.Expr], kernels: list[str]
 ) -> None:
     assert finished(program_of(inputs, outputs)) == kernels
+
+
+# Bands ---------------------------------------------------------------------------------------
+
+
+def regressions() -> Iterator[tuple[str, list[gr.Expr], list[gr.Expr]]]:
+    x, w, t = gr.matrix("x", "n", "features"), gr.vector("w", "features"), gr.vector("t", "n")
+    b = gr.scalar("b")
+    loss = gr.nn.binary_cross_entropy(x @ w + b, t, from_logits=True)
+    yield "logistic", [x, w, b, t], [loss, *gr.grad(loss, [w, b])]
+    loss = gr.sum(gr.square(x @ w - t))
+    yield "least squares", [x, w, t], [loss, gr.grad(loss, w)]
+    x, classes = rows(50), gr.tensor("W", (50, 7))
+    labels = gr.tensor("labels", ("n",), "int64")
+    loss = gr.nn.cross_entropy(x @ classes, labels)
+    yield "of classes", [x, classes, labels], [loss, gr.grad(loss, classes)]
+    x, t = gr.tensor("x", (40_000, 40)), gr.tensor("t", (40_000,))
+    w = gr.tensor("w", (40,))
+    yield "of fixed size", [x, w, t], [gr.transpose(x) @ gr.tanh(x @ w - t)]
+
+
+REGRESSIONS = [pytest.param(*rest, id=name) for name, *rest in regressions()]
+
+
+def bands(program: Program) -> list[BandKernel]:
+    return [k for k in program.kernels if isinstance(k, BandKernel)]
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), REGRESSIONS)
+def test_rows_are_read_once(inputs: list[gr.Expr], outputs: list[gr.Expr]) -> None:
+    program = program_of(inputs, outputs)
+    (band,) = bands(program)
+    readers = [k for k in program.kernels if "x" in {b.name for b, _ in buffers_of(k)}]
+    assert readers == [band]
+    check_order(program)
+    check_plan(program, {"n": 300, "features": 20})
+
+
+@pytest.mark.parametrize("n", [0, 1, 17, 40_000])
+@pytest.mark.parametrize(("inputs", "outputs"), REGRESSIONS)
+def test_bands_agree_with_single_kernels(
+    inputs: list[gr.Expr], outputs: list[gr.Expr], n: int
+) -> None:
+    """Between them also when there are several bands in each of several blocks."""
+    sizes = {"n": n, "features": 40}
+    rng = np.random.default_rng(n)
+    arrays: list[Any] = []
+    for x in inputs:
+        shape = tuple(evaluate_size(s, sizes) for s in x.shape)
+        whole = x.dtype.name == "int64"
+        values = rng.integers(0, 7, shape) if whole else rng.standard_normal(shape, np.float32)
+        arrays.append(values)
+    with np.errstate(all="ignore"):
+        apart = gr.compile(inputs, outputs, skip="fuse")(*arrays)
+        one, two = (gr.compile(inputs, outputs, threads=k)(*arrays) for k in (1, 2))
+    for a, b, e in zip(one, two, apart, strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(a, e, rtol=1e-4, atol=1e-6 * max(1, n))
+
+
+def apart() -> Iterator[tuple[str, list[gr.Expr], list[gr.Expr]]]:
+    x, w, t = gr.matrix("x", "n", "features"), gr.vector("w", "features"), gr.vector("t", "n")
+    turned = gr.transpose(x)
+    yield "sums of other rows", [x, w], [turned @ gr.tanh(x @ w)[::-1]]
+    yield "a sum before the second product", [x, w], [turned @ gr.nn.softmax(x @ w)]
+    yield "columns, not rows", [x, t], [x @ gr.tanh(turned @ t)]
+    wide = gr.matrix("W", "features", "columns")
+    yield "many columns", [x, wide], [turned @ gr.tanh(x @ wide)]
+    small, u = gr.tensor("s", (30, 20)), gr.tensor("u", (20,))
+    yield "few rows", [small, u], [gr.transpose(small) @ gr.tanh(small @ u)]
+    other = gr.matrix("y", "n", "features")
+    yield "other rows", [x, other, w], [gr.transpose(other) @ gr.tanh(x @ w)]
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [
+    pytest.param(*rest, id=name) for name, *rest in apart()
+])  # fmt: skip
+def test_what_is_not_done_in_bands(inputs: list[gr.Expr], outputs: list[gr.Expr]) -> None:
+    assert not bands(program_of(inputs, outputs))
+
+
+# Memory of products --------------------------------------------------------------------------
 
 
 def test_sums_lie_where_results_go_unless_these_are_stored_first() -> None:

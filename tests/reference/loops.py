@@ -95,6 +95,9 @@ class Evaluator:
     def kernel(self, kernel: ir.Kernel) -> None:
         if isinstance(kernel, ir.LoopKernel):
             self.run_body(kernel.body, {}, {})
+        elif isinstance(kernel, ir.BandKernel):
+            for part in (kernel.rows, kernel.nest, kernel.total):
+                self.kernel(part)
         else:
             self.contraction(kernel)
             if kernel.epilogue is not None:

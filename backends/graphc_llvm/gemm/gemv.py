@@ -12,6 +12,11 @@ _ROWS = 8
 _DOTS = 4
 _UNROLL = 2
 
+#: Columns that inner products ask for in advance, as long as that is no farther than ``_FAR``
+#: bytes each: short ones are not foreseen by the processor.
+_COLUMNS_AHEAD = 2 * _DOTS
+_FAR = 2048
+
 
 def gemv_unit(module: Module, t: Tiling, unpack: str) -> str:
     """A unit of a product with m = 1, where B has unit stride along n or along k."""
@@ -177,8 +182,14 @@ def _dots(module: Module, t: Tiling) -> str:
     step = _UNROLL * t.lanes
     whole = f.op(f"and i64 %k, {-step}")
     zeros = [(t.vector, "zeroinitializer")] * (_DOTS * _UNROLL)
+    near = f.compare("ult", "%b_cs", str(_FAR))
+    ahead = f.select(near, f.mul("%b_cs", str(_COLUMNS_AHEAD)), str(_FAR))
     with f.loop("0", whole, str(step), zeros) as k:
         at = f.mul(k.index, str(t.itemsize))
+        for column in b:
+            later = f.offset(f.offset(column, at), ahead)
+            for line in range(0, step * t.itemsize, 64):
+                f.prefetch(f.offset(later, str(line)))
         k.next = _dot_step(f, t, b, at, list(k.values), [""] * _UNROLL)
     acc = list(k.values)
     at = f.mul(whole, str(t.itemsize))

@@ -181,7 +181,7 @@ class Blocks:
         for a in self.arrays:
             nest.start_array(a, self._own_array(nest, a, block))
         nest.declare(self.loop)
-        nest.iterate(self.loop, begin, end)
+        self.iterate(nest, begin, end)
         nest.env[BLOCK] = Val("int64", 1, (str(block),), code.depth)
         index = Index(((BLOCK, 1),))
         for number, a in enumerate(self.scalars):
@@ -191,6 +191,10 @@ class Blocks:
                 if text:
                     value = Val(dtype, 1, (text,), code.depth)
                     store(code, nest.env, nest.find(buffer), index, value, WHOLE)
+
+    def iterate(self, nest: Nest, begin: Bound, end: Bound) -> None:
+        """The iterations of a block from ``begin`` to ``end``."""
+        nest.iterate(self.loop, begin, end)
 
     def _bounds(self, code: Code, block: Bound) -> tuple[Bound, Bound]:
         extent = code.size(self.loop.extent)

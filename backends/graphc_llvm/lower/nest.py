@@ -228,10 +228,10 @@ class Nest:
     def _in_chunks(self, s: Loop, chunk: int) -> None:
         """A serial loop with looks at signals in between. Once interrupted it does nothing."""
         code, status = self.code, self.code.outside("ptr", self.status)
-        extent, names = self.code.size(s.extent), self._touched(s)
+        extent, names = self.code.size(s.extent), self.touched(s)
         carried = [pair for name in names for pair in self.states[name].flat()]
         with code.loop(0, extent, chunk, carried) as it:
-            self._set(names, it.values)
+            self.resume(names, it.values)
             going = code.op(f"icmp ne i32 {code.load('i32', status, 4)}, {ir.INTERRUPTED}")
             following = code.minimum(code.add(it.index, chunk), extent)
             end = code.op(f"select i1 {going}, i64 {following}, i64 {it.index}")
@@ -239,7 +239,7 @@ class Nest:
             with code.when(code.op(f"icmp slt i64 {following}, {extent}")):
                 self._poll(status)
             it.next = [v for name in names for _, v in self.states[name].flat()]
-        self._set(names, it.values)
+        self.resume(names, it.values)
 
     def _poll(self, status: Value) -> None:
         code = self.code
@@ -295,16 +295,16 @@ class Nest:
         """Write a loop whose body covers the current span."""
         if isinstance(begin, int) and isinstance(end, int) and begin >= end:
             return
-        names = self._touched(loop)
+        names = self.touched(loop)
         carried = [pair for name in names for pair in self.states[name].flat()]
         masks = self._first_mask(loop, begin, end)
         with self.code.loop(begin, end, step, [*carried, *masks]) as it:
-            self._set(names, it.values)
+            self.resume(names, it.values)
             self._index(loop, it.index, it.values[len(carried) :])
             self.run(loop.body)
             it.next = [v for name in names for _, v in self.states[name].flat()]
             it.next += [self._next_mask(it.index, end, step) for _ in masks]
-        self._set(names, it.values)
+        self.resume(names, it.values)
 
     def _index(self, loop: Loop, index: Bound, masks: Sequence[Value]) -> None:
         """Define the loop variable, and the mask of a masked span."""
@@ -340,14 +340,14 @@ class Nest:
         code.label(whole)
         return code.op(f"phi <{width} x i1> [ {full}, %{before} ], [ {mask}, %{last} ]")
 
-    def _touched(self, loop: Loop) -> list[Name]:
+    def touched(self, loop: Loop) -> list[Name]:
         """Running accumulators that the nest adds to."""
         found = (
             s.accumulator for s in ir.statements(loop.body) if isinstance(s, ir.Accumulate)
         )
         return [name for name in dict.fromkeys(found) if name in self.states]
 
-    def _set(self, names: list[Name], values: list[Value]) -> None:
+    def resume(self, names: list[Name], values: list[Value]) -> None:
         """Replace the states of accumulators by values that a loop carried."""
         begin = 0
         for name in names:
@@ -358,7 +358,7 @@ class Nest:
     def _vector(self, loop: Loop, begin: Bound, end: Bound) -> None:
         """Vectors of iterations; what is left over masked or one by one."""
         shape = shape_of(loop, self.code.target)
-        outer = {name: self.states[name] for name in self._touched(loop)}
+        outer = {name: self.states[name] for name in self.touched(loop)}
         totals: dict[Name, State] = {}
         for p in passes(self.code, shape, loop, begin, end):
             if p.width == 1:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from graphc.loops.ir import (
     INTERRUPTED,
+    BandKernel,
     Buffer,
     ContractionKernel,
     Kernel,
     LoopKernel,
     Program,
+    products_of,
 )
 from graphc_llvm.emit import COLD, Module, Value
 from graphc_llvm.gemm import SCRATCH_BYTES_PER_THREAD
+from graphc_llvm.lower.bands import lower_bands
 from graphc_llvm.lower.code import Bound, Code
 from graphc_llvm.lower.contractions import as_loops, in_library, lower_contraction
 from graphc_llvm.lower.frame import ALIGNMENT, Frame, Home, aligned, homes, row_layout
@@ -78,7 +81,8 @@ class Layout:
         self.buffers = aligned(program.workspace)
         self.nests = [_nest(kernel) for kernel in program.kernels]
         self.rows = [row_layout(nest) if nest else ({}, 0) for nest in self.nests]
-        self.scratch = 0 if all(self.nests) else SCRATCH_BYTES_PER_THREAD
+        multiplies = any(p for k in program.kernels for p in products_of(k) if in_library(p))
+        self.scratch = SCRATCH_BYTES_PER_THREAD if multiplies else 0
 
     def row_bytes(self, code: Code) -> Bound:
         """Bytes of row scratch of one thread."""
@@ -102,9 +106,11 @@ class Layout:
 
 
 def _nest(kernel: Kernel) -> LoopKernel | None:
-    """A kernel as a loop nest, or None if the library runs it."""
+    """A kernel as a loop nest, or that in it; None if the library runs all of it."""
     if isinstance(kernel, LoopKernel):
         return kernel
+    if isinstance(kernel, BandKernel):
+        return kernel.nest
     return None if in_library(kernel) else as_loops(kernel)
 
 
@@ -144,7 +150,9 @@ def _write_entry(
         if number % POLL_EVERY == POLL_EVERY - 1:
             frame.poll()
         nest, (rows, _) = layout.nests[number], layout.rows[number]
-        if nest is not None:
+        if isinstance(kernel, BandKernel):
+            lower_bands(frame, kernel, rows)
+        elif nest is not None:
             lower_kernel(frame, nest, rows)
         elif isinstance(kernel, ContractionKernel):
             lower_contraction(frame, kernel)
