@@ -88,14 +88,15 @@ function bendEdges(layer, edges) {
   const levels = Array.from(layer), trunks = new Map(), pieces = [];
   for (const e of edges) {
     e.pieces = [];
+    if (!trunks.has(e.trunk)) trunks.set(e.trunk, []);
+    const trunk = trunks.get(e.trunk), first = levels[e.source] + 1;
     let at = e.source, offset = e.sourceOffset || 0;
-    for (let level = levels[e.source] + 1; level < levels[e.target]; level++) {
-      const key = `${e.trunk}:${level}`;
-      let piece = trunks.get(key);
+    for (let level = first; level < levels[e.target]; level++) {
+      let piece = trunk[level - first];
       if (!piece) {
         piece = { upper: at, lower: levels.length, from: offset, to: 0, edge: null };
         levels.push(level);
-        trunks.set(key, piece);
+        trunk.push(piece);
         pieces.push(piece);
       }
       e.pieces.push(piece);
@@ -116,14 +117,16 @@ const portPlace = (place, v, offset, widths) =>
 function countCrossings(rows, below, place, widths) {
   let total = 0;
   for (const row of rows) {
-    const ends = [];
-    for (const v of row) {
-      const own = below[v].map(p => [
-        portPlace(place, v, p.from, widths), portPlace(place, p.lower, p.to, widths)]);
-      ends.push(...own);
-    }
-    ends.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
-    total += inversions(ends.map(e => e[1]));
+    const starts = [], ends = [];
+    for (const v of row)
+      for (const p of below[v]) {
+        starts.push(portPlace(place, v, p.from, widths));
+        ends.push(portPlace(place, p.lower, p.to, widths));
+      }
+    if (ends.length < 2) continue;
+    const order = starts.map((_, i) => i);
+    order.sort((a, b) => starts[a] - starts[b] || ends[a] - ends[b]);
+    total += inversions(order.map(i => ends[i]));
   }
   return total;
 }
@@ -151,7 +154,7 @@ function orderRows(rows, above, below, widths, count) {
   const settle = row => row.forEach((v, i) => { place[v] = i; });
   rows.forEach(settle);
   let best = rows.map(r => [...r]), fewest = countCrossings(rows, below, place, widths);
-  const sweeps = Math.max(4, Math.min(16, Math.round(60000 / count)));
+  const sweeps = Math.max(4, Math.min(16, Math.round(30000 / count)));
   for (let sweep = 0; sweep < sweeps && fewest; sweep++) {
     const down = sweep % 2 === 0, turned = sweep % 4 >= 2;
     for (let i = 1; i < rows.length; i++) {
@@ -167,35 +170,51 @@ function orderRows(rows, above, below, widths, count) {
 
 function sortRow(rows, level, down, turned, above, below, place, widths) {
   const row = rows[level], fixed = rows[level + (down ? -1 : 1)];
-  const scale = fixed.length / Math.max(1, row.length), key = new Map();
-  row.forEach((v, i) => {
+  if (row.length < 2) return;
+  const scale = fixed.length / row.length;
+  const means = row.map((v, i) => {
     const near = down ? above[v] : below[v];
     let sum = 0;
     for (const p of near)
-      sum += down ? portPlace(place, p.upper, p.from, widths) : portPlace(place, p.lower, p.to, widths);
-    const mean = near.length ? sum / near.length : (i + 0.5) * scale - 0.5;
-    key.set(v, [mean, turned ? -i : i]);
+      sum += down
+        ? portPlace(place, p.upper, p.from, widths) : portPlace(place, p.lower, p.to, widths);
+    return near.length ? sum / near.length : (i + 0.5) * scale - 0.5;
   });
-  row.sort((a, b) => key.get(a)[0] - key.get(b)[0] || key.get(a)[1] - key.get(b)[1]);
+  const order = row.map((_, i) => i);
+  order.sort((a, b) => means[a] - means[b] || (turned ? b - a : a - b));
+  rows[level] = order.map(i => row[i]);
 }
 
-/** Positions nearest to the wanted ones (weighted squares) that keep the row's distances. */
-function spread(wanted, weights, offsets) {
-  const pools = [];
-  for (let i = 0; i < wanted.length; i++) {
-    let mean = wanted[i] - offsets[i], weight = weights[i], members = 1;
-    while (pools.length && pools[pools.length - 1].mean > mean) {
-      const p = pools.pop();
-      mean = (mean * weight + p.mean * p.weight) / (weight + p.weight);
-      weight += p.weight;
-      members += p.members;
-    }
-    pools.push({ mean, weight, members });
+/**
+ * Positions nearest to the wanted ones (weighted squares) that keep the row's distances. In
+ * `x - offset` the distances say: not decreasing; neighbours that violate that are pooled.
+ */
+class Spreader {
+  constructor(longest) {
+    this.wanted = new Float64Array(longest);
+    this.weights = new Float64Array(longest);
+    this.means = new Float64Array(longest);
+    this.sums = new Float64Array(longest);
+    this.ends = new Int32Array(longest);
   }
-  const found = [];
-  for (const p of pools)
-    for (let k = 0; k < p.members; k++) found.push(p.mean + offsets[found.length]);
-  return found;
+
+  spread(row, offsets, x) {
+    const { wanted, weights, means, sums, ends } = this;
+    let pools = 0;
+    for (let i = 0; i < row.length; i++) {
+      let mean = wanted[i] - offsets[i], weight = weights[i];
+      while (pools && means[pools - 1] > mean) {
+        pools--;
+        mean = (mean * weight + means[pools] * sums[pools]) / (weight + sums[pools]);
+        weight += sums[pools];
+      }
+      means[pools] = mean;
+      sums[pools] = weight;
+      ends[pools++] = i + 1;
+    }
+    for (let pool = 0, i = 0; pool < pools; pool++)
+      for (; i < ends[pool]; i++) x[row[i]] = means[pool] + offsets[i];
+  }
 }
 
 function rowOffsets(row, widths, boxes) {
@@ -214,22 +233,19 @@ function placeRows(rows, above, below, widths, boxes) {
   rows.forEach((row, r) => row.forEach((v, i) => {
     x[v] = offsets[r][i] - offsets[r][row.length - 1] / 2;
   }));
-  const sweeps = Math.max(6, Math.min(24, Math.round(90000 / widths.length)));
+  const sweeps = Math.max(6, Math.min(24, Math.round(60000 / widths.length)));
+  const spreader = new Spreader(rows.reduce((n, row) => Math.max(n, row.length), 0));
+  const pull = new Pull(x, above, below, boxes);
   for (let sweep = 0; sweep < sweeps; sweep++) {
     const down = sweep % 2 === 0, last = sweep >= sweeps - 4;
     for (let i = 0; i < rows.length; i++) {
       const level = down ? i : rows.length - 1 - i, row = rows[level];
-      const wanted = [], weights = [];
-      for (const v of row) {
-        const pull = new Pull();
-        if (down || last) for (const p of above[v])
-          pull.add(x[p.upper] + p.from - p.to, pieceRank(p, v, boxes, above), pieceWeight(p, boxes, above));
-        if (!down || last) for (const p of below[v])
-          pull.add(x[p.lower] + p.to - p.from, pieceRank(p, v, boxes, above), pieceWeight(p, boxes, above));
-        wanted.push(pull.weight ? pull.sum / pull.weight : x[v]);
-        weights.push(pull.weight || 0.05);
+      for (let k = 0; k < row.length; k++) {
+        pull.find(row[k], down || last, !down || last);
+        spreader.wanted[k] = pull.weight ? pull.sum / pull.weight : x[row[k]];
+        spreader.weights[k] = pull.weight || 0.05;
       }
-      spread(wanted, weights, offsets[level]).forEach((at, k) => { x[row[k]] = at; });
+      spreader.spread(row, offsets[level], x);
     }
   }
   for (let k = 0; k < 3; k++) straighten(rows, offsets, below, x, boxes);
@@ -238,14 +254,22 @@ function placeRows(rows, above, below, widths, boxes) {
 
 /** Where a vertex wants to be: the mean of the neighbours of the best rank. */
 class Pull {
-  constructor() {
-    this.rank = Infinity;
-    this.sum = this.weight = 0;
+  constructor(x, above, below, boxes) {
+    Object.assign(this, { x, above, below, boxes, rank: 0, sum: 0, weight: 0 });
   }
 
-  add(at, rank, weight) {
+  find(v, up, down) {
+    this.rank = Infinity;
+    this.sum = this.weight = 0;
+    if (up) for (const p of this.above[v]) this.add(p, v, this.x[p.upper] + p.from - p.to);
+    if (down) for (const p of this.below[v]) this.add(p, v, this.x[p.lower] + p.to - p.from);
+  }
+
+  add(piece, v, at) {
+    const rank = pieceRank(piece, v, this.boxes, this.above);
     if (rank > this.rank) return;
     if (rank < this.rank) this.sum = this.weight = 0;
+    const weight = pieceWeight(piece, this.boxes, this.above);
     this.rank = rank;
     this.sum += weight * at;
     this.weight += weight;
@@ -271,10 +295,10 @@ function pieceWeight(piece, boxes, above) {
 
 /** Make each line vertical over as many layers as its neighbours leave room for. */
 function straighten(rows, offsets, below, x, boxes) {
-  const at = new Map();
-  rows.forEach((row, r) => row.forEach((v, i) => at.set(v, [r, i])));
+  const rowOf = new Int32Array(x.length), placeOf = new Int32Array(x.length);
+  rows.forEach((row, r) => row.forEach((v, i) => { rowOf[v] = r; placeOf[v] = i; }));
   const room = v => {
-    const [r, i] = at.get(v), row = rows[r], o = offsets[r];
+    const i = placeOf[v], row = rows[rowOf[v]], o = offsets[rowOf[v]];
     return [i ? x[row[i - 1]] + o[i] - o[i - 1] : -Infinity,
       i + 1 < row.length ? x[row[i + 1]] - o[i + 1] + o[i] : Infinity];
   };

@@ -62,9 +62,10 @@ class Pane {
     this.transform();
   }
 
-  /** What is at the top of a graph too wide for the window is shown first. */
+  /** A graph too wide for the window starts at its left, or where its top is. */
   startX(scale) {
     const top = this.scene.boxes.reduce((a, b) => (b.y < a.y ? b : a), this.scene.boxes[0]);
+    if ((top.x + top.w) * scale + 2 * MARGIN < this.size[0]) return MARGIN;
     const wanted = this.size[0] / 2 - (top.x + top.w / 2) * scale;
     return clamp(this.size[0] - this.scene.width * scale - MARGIN, wanted, MARGIN);
   }

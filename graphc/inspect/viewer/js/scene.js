@@ -16,6 +16,8 @@ function grouped(things, key) {
   return found;
 }
 
+const isPort = key => key.startsWith("in:") || key.startsWith("out:");
+
 const shorten = text => text.length > LONGEST ? text.slice(0, LONGEST - 1) + "…" : text;
 
 class Scene {
@@ -188,7 +190,7 @@ class Scene {
   }
 
   size(key) {
-    if (key.startsWith("in:") || key.startsWith("out:")) return [0, 0];
+    if (isPort(key)) return [0, 0];
     if (key[0] === "f") {
       const { plan } = this.levels.get(key), title = this.frameTitle(key);
       const wide = Math.max(plan.width, title.length * CHARACTER + 24);
@@ -255,7 +257,7 @@ class Scene {
       } else if (key[0] === "n" || key[0] === "c") this.placeBox(key, x, y, w, h);
     });
     for (const p of plan.pieces) {
-      const port = v => v < level.keys.length && /^(in|out):/.test(level.keys[v]);
+      const port = v => v < level.keys.length && isPort(level.keys[v]);
       p.y0 += top - (port(p.upper) ? FRAME_TITLE : 0);
       p.y1 += top + (port(p.lower) ? FRAME : 0);
       p.x0 += left;
