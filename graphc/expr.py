@@ -325,7 +325,7 @@ class Expr:
 
     @property
     def ndim(self) -> int:
-        return self.type.rank
+        return len(self.type.shape)
 
     @property
     def size(self) -> Size:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import replace
 
 from graphc.expr import Expr, constant_value
@@ -40,6 +41,15 @@ class _Builder:
         self.parameters = tuple(self.leaf(p, "parameter") for p in parameters)
         self.outputs: list[Buffer] = []
         self.commits: list[tuple[Buffer, Buffer, str]] = []
+        self.values = Counter(value for _, value in graph.updates)
+        self.users: dict[Expr, list[Expr]] = {}
+        for node in graph.nodes():
+            for x in node.args:
+                self.users.setdefault(x, []).append(node)
+        self.units: dict[Expr, Group | Expr] = {}
+        for unit in fusion.units:
+            nodes = unit.nodes if isinstance(unit, Group) else [unit]
+            self.units.update(dict.fromkeys(nodes, unit))
         self.place_outputs()
         self.place_updates()
 
@@ -72,32 +82,25 @@ class _Builder:
 
     def place_updates(self) -> None:
         """Write next values in place where nobody reads the old ones later."""
-        values = [value for _, value in self.graph.updates]
         for parameter, value in self.graph.updates:
             target = self.buffers[parameter]
-            if value not in self.buffers and self.fits_in_place(parameter, value, values):
+            if value not in self.buffers and self.fits_in_place(parameter, value):
                 self.buffers[value] = target
             else:
                 self.commits.append((self.buffer_of(value), target, f"update {parameter.name}"))
 
-    def fits_in_place(self, parameter: Parameter, value: Expr, values: list[Expr]) -> bool:
+    def fits_in_place(self, parameter: Parameter, value: Expr) -> bool:
         """Whether a value can be written over its parameter while it is computed.
 
         Its kernel must be an elementwise pass that reads the parameter at the written element
         only, and no other may need the value or, afterwards, the parameter.
         """
-        unit = self.unit_of(value)
-        if not isinstance(unit, Group) or unit.row is not None or values.count(value) > 1:
+        unit = self.units[value]
+        if not isinstance(unit, Group) or unit.row is not None or self.values[value] > 1:
             return False
-        if any(value in n.args and n not in unit.axes for n in self.graph.nodes()):
+        if any(n not in unit.axes for n in self.users.get(value, ())):
             return False
         return self.reads_in_step(unit, parameter) and self.last_reader(unit, parameter)
-
-    def unit_of(self, node: Expr) -> Group | Expr:
-        for unit in self.fusion.units:
-            if unit is node or (isinstance(unit, Group) and node in unit.axes):
-                return unit
-        raise AssertionError(f"{node!r} is in no kernel")
 
     def reads_in_step(self, unit: Group, parameter: Parameter) -> bool:
         """Whether a kernel reads a parameter only at the element that it stands at."""
@@ -120,9 +123,8 @@ class _Builder:
 
     def last_reader(self, unit: Group, parameter: Parameter) -> bool:
         """Whether the kernel that updates a parameter in place can be the last to read it."""
-        mine = set(unit.nodes)
-        stored = {n for n in mine if n in self.fusion.stored}
-        if any(a in stored for n in self.graph.nodes() if n not in mine for a in n.args):
+        stored = [n for n in unit.nodes if n in self.fusion.stored]
+        if any(n not in unit.axes for x in stored for n in self.users.get(x, ())):
             return False  # its other results are needed before the parameters change
         for other in self.fusion.units:
             if other is not unit and self.is_commit(other) and self.reads(other, parameter):
@@ -131,8 +133,7 @@ class _Builder:
 
     def is_commit(self, unit: Group | Expr) -> bool:
         """Whether a unit computes the next value of some parameter."""
-        values = {value for _, value in self.graph.updates}
-        return isinstance(unit, Group) and any(n in values for n in unit.nodes)
+        return isinstance(unit, Group) and any(n in self.values for n in unit.nodes)
 
     def reads(self, unit: Group | Expr, leaf: Expr) -> bool:
         nodes = unit.nodes if isinstance(unit, Group) else [unit]

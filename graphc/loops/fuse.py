@@ -80,7 +80,7 @@ class _Fuser:
 
         The result maps each axis of x to an axis of the base (None: new or of size 1).
         """
-        axes: Axes = tuple(range(x.ndim))
+        axes: Axes = tuple(range(len(x.shape)))
         while x.op.name in VIEWS and x not in self.stored:
             inner = x.args[0]
             step = _alignment(x)

@@ -85,6 +85,8 @@ class Fusion:
 
 
 def is_scalar_constant(node: Expr) -> bool:
+    if node.op.name != "constant":
+        return False
     value = constant_value(node)
     return value is not None and value.size == 1
 

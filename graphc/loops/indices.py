@@ -24,8 +24,11 @@ def constant_base(view: Expr) -> Expr | None:
 
 def broadcast_index(x: Expr, at: Indices) -> Indices:
     """An element's index in an operand that is broadcast to it."""
-    own = at[len(at) - x.ndim :] if x.ndim else ()
-    return tuple(ZERO if same_size(s, 1) else i for s, i in zip(x.shape, own, strict=True))
+    shape = x.shape
+    if not shape:
+        return ()
+    own = at[len(at) - len(shape) :]
+    return tuple([ZERO if same_size(s, 1) else i for s, i in zip(shape, own, strict=True)])
 
 
 def single_index(node: Expr, at: Indices) -> Indices:

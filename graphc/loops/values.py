@@ -152,11 +152,12 @@ class Values:
             if self.known(top, at) is not None:
                 stack.pop()
                 continue
-            missing = [(x, i) for x, i in self.reads(top, at) if self.known(x, i) is None]
-            if missing:
-                stack.extend(missing)
+            reads = self.reads(top, at)
+            names = [self.known(x, i) for x, i in reads]
+            if None in names:
+                stack += [read for read, name in zip(reads, names, strict=True) if not name]
             else:
-                self.emit(top, at)
+                self.emit(top, at, [name for name in names if name])
                 stack.pop()
         name = self.known(node, index)
         assert name is not None
@@ -218,11 +219,12 @@ class Values:
             return []
         return [(node.args[0], view_index(node, at))]
 
-    def emit(self, node: Expr, at: Indices) -> None:
-        name = self.emit_value(node, at)
+    def emit(self, node: Expr, at: Indices, names: Sequence[Name]) -> None:
+        name = self.emit_value(node, at, names)
         self.levels[self.level_of[name]].values[(node, at)] = name
 
-    def emit_value(self, node: Expr, at: Indices) -> Name:
+    def emit_value(self, node: Expr, at: Indices, names: Sequence[Name]) -> Name:
+        """A name for a node's element; ``names`` hold what it `reads`."""
         if node in self.spilled and self.phase_of[node] < self.phase:
             return self.load(self.spilled[node], self.row_index(node))
         if self.in_memory(node):
@@ -243,7 +245,6 @@ class Values:
             return self.value(node.args[0], at)
         if node.op.name in REDUCTIONS:
             return self.emit_single(node, at)
-        names = [self.value(x, i) for x, i in self.reads(node, at)]
         self.flops = self.flops + node.op.cost * product(self.extents_of(names))
         return self.assign(lambda n: Compute(n, node.op.name, tuple(names), node.dtype), names)
 
@@ -257,7 +258,7 @@ class Values:
             return self.value(*inner[0])
         constant = constant_base(node)
         if constant is not None:
-            return self.emit_value(constant, ())
+            return self.emit_value(constant, (), ())
         access = resolve(node, self.fusion.owns_memory)
         assert access is not None
         return self.load(
