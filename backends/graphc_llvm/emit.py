@@ -32,6 +32,12 @@ class Module:
         self.declarations.setdefault(symbol, f"declare {signature}")
         return symbol
 
+    def include(self, other: Module) -> None:
+        """Define and declare what another module does, but for what is here already."""
+        self.functions |= {n: t for n, t in other.functions.items() if n not in self.functions}
+        self.globals |= other.globals
+        self.declarations |= other.declarations
+
     def text(self) -> str:
         """The module as LLVM assembly; what is defined here is not declared."""
         head = [f'target triple = "{self.target.triple}"']

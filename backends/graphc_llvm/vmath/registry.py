@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Final
 
 from graphc.errors import UnsupportedOpError
-from graphc_llvm.emit import Function, Value
+from graphc_llvm.emit import Function, Module, Value
+from graphc_llvm.target import Target
 from graphc_llvm.vmath.lanes import Lane, V
 
 Lowering = Callable[[Function, Lane, tuple[Lane, ...], tuple[Value, ...]], Value]
@@ -89,16 +91,18 @@ def outlined(name: str, body: Formula, args: Sequence[V]) -> V:
     f, lane = args[0].f, args[-1].lane
     symbol = f"vmath.{name}.{lane.dtype}.{lane.width}"
     if symbol not in f.module.functions:
-        params = [(a.lane.llvm, f"x{i}") for i, a in enumerate(args)]
-        inner = Function(
-            f.module,
-            symbol,
-            lane.llvm,
-            params,
-            internal=True,
-            attributes="noinline nounwind",
-        )
-        values = [V(inner, a.lane, f"%x{i}") for i, a in enumerate(args)]
-        inner.do(f"ret {lane.llvm} {body(*values).text}")
-        inner.finish()
+        f.module.include(_formula(f.target, symbol, body, tuple(a.lane for a in args)))
     return args[-1].call(symbol, [(a.lane.llvm, a.text) for a in args])
+
+
+@cache
+def _formula(target: Target, symbol: str, body: Formula, lanes: tuple[Lane, ...]) -> Module:
+    """The function of a formula, and all that it refers to."""
+    module = Module(target)
+    returns = lanes[-1].llvm
+    params = [(lane.llvm, f"x{i}") for i, lane in enumerate(lanes)]
+    f = Function(module, symbol, returns, params, internal=True, attributes="noinline nounwind")
+    values = [V(f, lane, f"%x{i}") for i, lane in enumerate(lanes)]
+    f.do(f"ret {returns} {body(*values).text}")
+    f.finish()
+    return module
