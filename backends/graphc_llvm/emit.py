@@ -25,6 +25,11 @@ class Module:
         self.functions: dict[str, str] = {}
         self.globals: dict[str, str] = {}
         self.declarations: dict[str, str] = {}
+        self._shared: dict[tuple[str, ...], str] = {}
+
+    def share(self, name: str, text: tuple[str, ...]) -> str:
+        """The name of the first shared function of that text: this one, if there is none."""
+        return self._shared.setdefault(text, name)
 
     def declare(self, signature: str) -> str:
         """Declare an external, as in ``float @llvm.fabs.f32(float)``; returns its symbol."""
@@ -115,9 +120,14 @@ class Function:
     def branch_if(self, condition: Value, then: str, otherwise: str) -> None:
         self.do(f"br i1 {condition}, label %{then}, label %{otherwise}")
 
-    def finish(self) -> None:
-        """Add the function to its module."""
+    def finish(self, shared: bool = False) -> None:
+        """Add the function to its module. A ``shared`` one takes the name of an earlier one, if
+        only their names differ: LLVM would do the same work again."""
         params = ", ".join(f"{t} %{n}" for t, n in self.params)
         linkage = "internal " if self.internal else ""
-        head = f"define {linkage}{self.returns} @{self.name}({params}) {self.attributes} {{"
-        self.module.functions[self.name] = "\n".join([head, *self._lines, "}"])
+        tail = f"({params}) {self.attributes} {{"
+        body = "\n".join([*self._lines, "}"])
+        if shared:
+            self.name = self.module.share(self.name, (self.returns, tail, body))
+        head = f"define {linkage}{self.returns} @{self.name}{tail}"
+        self.module.functions[self.name] = f"{head}\n{body}"

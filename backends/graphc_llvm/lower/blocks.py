@@ -86,7 +86,7 @@ class Blocks:
 
     def write(self) -> None:
         """Run the blocks, make values of the accumulators, run what follows the loop."""
-        self._call(self._block_function())
+        self._call(*self._block_function())
         for number, a in enumerate(self.scalars):
             self._combine_scalar(number, a)
         if self.blocks != 1 and self.arrays:
@@ -108,13 +108,13 @@ class Blocks:
 
     # In the entry ----------------------------------------------------------------------------
 
-    def _call(self, args: Value) -> None:
+    def _call(self, symbol: str, args: Value) -> None:
         code = self.code
         direct = [("ptr", args), ("i64", "0"), ("i64", str(self.blocks)), ("i64", "0")]
         if self.blocks == 1:
-            code.call("void", self.symbol, *direct)
+            code.call("void", symbol, *direct)
             return
-        function, count = ("ptr", f"@{self.symbol}"), ("i64", str(self.blocks))
+        function, count = ("ptr", f"@{symbol}"), ("i64", str(self.blocks))
         shared = [("ptr", "%rt"), function, ("ptr", args), count]
         self.frame.stop_if_interrupted(code.call("i32", run_blocks(code.module), *shared))
 
@@ -164,15 +164,16 @@ class Blocks:
 
     # Block function --------------------------------------------------------------------------
 
-    def _block_function(self) -> Value:
-        """Write it; the arguments to call it with."""
+    def _block_function(self) -> tuple[str, Value]:
+        """Write it; its name and the arguments to call it with."""
         code = Closure(self.code, self.symbol, _PARAMS)
         nest = open_nest(self.frame, code, self.rows, "%worker")
         nest.run(self.before)
         bounds: tuple[Bound, Bound] = (0, 1) if self.blocks == 1 else ("%begin", "%end")
         with code.loop(*bounds, 1) as it:
             self._block(nest, it.index)
-        return code.close()
+        args = code.close()
+        return code.name, args
 
     def _block(self, nest: Nest, block: Bound) -> None:
         """The iterations of one block."""

@@ -36,9 +36,10 @@ class Closure(Code):
         return self.outside("i64", self.outer.size(size))
 
     def close(self) -> Value:
-        """End the function; the array to call it with, filled at the caller's place."""
+        """End the function, which has its final name then; the array to call it with, filled at
+        the caller's place."""
         self.do("ret void")
-        self.finish()
+        self.finish(shared=True)
         outer = self.outer
         args = outer.alloca(f"[{len(self._captured)} x i64], align 8")
         for (type, value), index in self._captured.items():

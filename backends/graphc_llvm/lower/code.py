@@ -70,7 +70,7 @@ class Code(Function):
         self._insertions.append((len(self._lines), lines))
         return lines
 
-    def finish(self) -> None:
+    def finish(self, shared: bool = False) -> None:
         lines: list[str] = []
         begin = 0
         for position, inserted in self._insertions:
@@ -78,7 +78,7 @@ class Code(Function):
             lines += inserted
             begin = position
         self._lines = lines + self._lines[begin:]
-        super().finish()
+        super().finish(shared)
 
     # Hoisting --------------------------------------------------------------------------------
 

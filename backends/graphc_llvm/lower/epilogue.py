@@ -41,7 +41,8 @@ def epilogue(frame: Frame, kernel: ContractionKernel, symbol: str) -> list[tuple
             start = code.add(code.mul(row, code.size(kernel.n)), "%column")
             _find_result(nest, last, code.offset("%c", code.mul(it.index, "%c_rs")), start)
             _run_row(nest, loop, row, start)
-    return [("ptr", f"@{symbol}.epilogue"), ("ptr", code.close()), ("i64", int(last.keeps))]
+    args = code.close()
+    return [("ptr", f"@{code.name}"), ("ptr", args), ("i64", int(last.keeps))]
 
 
 def _find_result(nest: Nest, last: Epilogue, here: Value, start: Bound) -> None:

@@ -60,7 +60,8 @@ def _write_function(
     nest = open_nest(frame, code, rows, "0")
     nest.polls = frame.stops
     nest.run(kernel.body)
-    frame.code.call("void", symbol, ("ptr", code.close()))
+    args = code.close()
+    frame.code.call("void", code.name, ("ptr", args))
 
 
 def _can_fail(statement: Statement) -> bool:
