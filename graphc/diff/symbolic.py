@@ -139,11 +139,13 @@ def _quotient(node: Expr, known: Known) -> Partial | None:
     (u, v), (du, dv) = node.args, known
     if dv is None:
         assert du is not None
-        return _lifted(du, u) / v
-    below = _times(u, dv)
+        return _sum([_lifted(du, u) / v, None], node)
+    below = _lifted(_times(u, dv), node)
     if du is None:
-        return ew.neg(_lifted(below, node)) / ew.square(v)
-    return (_lifted(_times(du, v), node) - _lifted(below, node)) / ew.square(v)
+        return _sum([None, ew.neg(below) / ew.square(v)], node)
+    above = _lifted(_times(du, v), node)
+    note_parts([above, below])
+    return (above - below) / ew.square(v)
 
 
 RULES: dict[str, Callable[[Expr, Known], Partial | None]] = {"mul": _product, "div": _quotient}

@@ -10,7 +10,8 @@ from typing import Literal
 from graphc.expr import Expr
 from graphc.inspect.fold import Box, Folded
 from graphc.inspect.notation import Phrase, inline, inline_phrase, phrase
-from graphc.inspect.subject import Subject
+from graphc.inspect.provenance import history, rules_of
+from graphc.inspect.subject import Compiled, Subject
 from graphc.inspect.text import leaving_nodes, name_nodes, right_side
 
 Kind = Literal["input", "parameter", "constant", "operation", "gradient", "scope", "dscope"]
@@ -44,20 +45,20 @@ def labels(subject: Subject, folded: Folded) -> list[Label]:
     return [
         _group(box, roots, [n for n in box.nodes if n in leaving])
         if box.folded
-        else _single(box, names, roots, updates)
+        else _single(box, names, subject, updates)
         for box in folded.boxes
     ]
 
 
 def _single(
-    box: Box, names: Mapping[Expr, str], roots: set[Expr], updates: Mapping[Expr, str]
+    box: Box, names: Mapping[Expr, str], subject: Subject, updates: Mapping[Expr, str]
 ) -> Label:
     (node,) = box.nodes
     name = node.name or updates.get(node, "")
     what = "" if node.op.name in ("input", "parameter") else operation(node)
     return Label(
-        _short(name), _short(what), _short(str(node.type)), _kind(box), node in roots,
-        tooltip(node, names),
+        _short(name), _short(what), _short(str(node.type)), _kind(box), node in subject.roots,
+        tooltip(node, names, subject.function),
     )  # fmt: skip
 
 
@@ -104,13 +105,17 @@ def _group(box: Box, roots: set[Expr], results: Sequence[Expr]) -> Label:
     )
 
 
-def tooltip(node: Expr, names: Mapping[Expr, str]) -> str:
-    """Formula, type, line, rule and scope, one a line."""
+def tooltip(node: Expr, names: Mapping[Expr, str], function: Compiled | None = None) -> str:
+    """Formula, type, line, rules, kernel and scope, one a line."""
     lines = [f"{names[node]} = {right_side(node, names)}", str(node.type)]
     if node.source:
         lines.append(f"{node.source}  {node.source.text}".rstrip())
-    if node.origin:
-        lines.append(f"made by {node.origin.rule}")
+    found = history(node, function)
+    rules = rules_of(found)
+    if rules:
+        lines.append(f"made by {rules}")
+    if found.ended:
+        lines.append(f"kernel {found.kernel}" if found.kernel else found.steps[-1].detail)
     if node.scope:
         lines.append(f"in {node.scope.path}")
     return "\n".join(lines)

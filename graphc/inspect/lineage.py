@@ -12,6 +12,7 @@ from graphc.expr import Expr
 from graphc.inspect.kernel_map import KernelMap
 from graphc.inspect.subject import Compiled
 from graphc.loops.group import Fusion
+from graphc.ops.elementwise import FMA
 from graphc.rewrite.moves import Moves
 
 #: What stands for the stage in which loops are written.
@@ -80,7 +81,11 @@ class Passage:
             return applied
         after = self.moves.next(node)
         made = after.origin if after is not None else None
-        return rule_name(made.rule) if made is not None and made.stem is node else None
+        if after is None or made is None or made is node.origin:
+            return None
+        known = made.stem is node or (self.stage == made.rule and after.op is not node.op)
+        fused = self.stage == "multiply-add" and after.op is FMA and node.op is not FMA
+        return rule_name(made.rule) if known or fused else None
 
     def rules(self, node: Expr) -> list[tuple[str, Expr]]:
         """The rules applied to a node in order, each with what it made."""
@@ -97,23 +102,29 @@ class Passage:
             if rule is not None and rule == rule_name(origin.rule):
                 return rule, stem
         for old in self._previous.get(node, ()):
-            same = old.op is node.op and old.attrs == node.attrs and old.type == node.type
-            if same and old.origin is origin and self.rule(old) is None:
+            same = old.op is node.op and old.attrs == node.attrs and old.name == node.name
+            stamped = old.origin is origin and old.source is node.source
+            if same and stamped and self.rule(old) is None:
                 return None, old
         return None
 
     def _was_made(self, node: Expr) -> bool:
         return node not in self.before
 
+    def way_back(self, node: Expr) -> Iterator[tuple[str | None, Expr]]:
+        """The rules that made a node, each with what it was made of, back to a node before."""
+        seen = {node}
+        while node not in self.before and (made := self.predecessor(node)) is not None:
+            node = made[1]
+            if node in seen:
+                return
+            seen.add(node)
+            yield made
+
     def stem(self, node: Expr) -> Expr | None:
         """The node before that a node afterwards stems from, None if there is none."""
-        at, steps = node, 0
-        while at not in self.before and steps <= len(self.met):
-            made = self.predecessor(at)
-            if made is None:
-                return None
-            at, steps = made[1], steps + 1
-        return at
+        *_, (_, first) = [(None, node), *self.way_back(node)]
+        return first if first in self.before else None
 
 
 def rule_name(rule: str) -> str:
@@ -126,7 +137,8 @@ class Lineage:
 
     def __init__(self, function: Compiled) -> None:
         snapshots = function.snapshots
-        self.input = dict.fromkeys(snapshots[0].graph.nodes())
+        given = snapshots[0].graph
+        self.input = dict.fromkeys([*given.inputs, *given.parameters(), *given.nodes()])
         self.passages = [
             Passage(new.stage, old.graph.nodes(), new.graph.nodes(), new.moves)
             for old, new in pairwise(snapshots)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from graphc.diff.custom import CUSTOM
-from graphc.expr import Expr, Source
+from graphc.expr import Expr, Origin, Source
 from graphc.inspect.kernel_map import Place
 from graphc.inspect.lineage import LOOPS, Lineage, Passage, lineage_of, rule_name
 from graphc.inspect.notation import inline
@@ -106,6 +106,13 @@ class History:
         }
 
     @property
+    def ended(self) -> str:
+        """The kernel, or in a word why there is none; '' if it is not known."""
+        if self.kernel is not None or not self.steps or self.steps[-1].kind != "kernel":
+            return self.kernel or ""
+        return "" if self.steps[-1].rule == "leaf" else self.steps[-1].rule
+
+    @property
     def title(self) -> str:
         """The node, its line and its scope, in one line."""
         scope = f"  [{self.scope}]" if self.scope else ""
@@ -184,6 +191,15 @@ def history(node: Expr, function: Compiled | None = None) -> History:
     return History(node, node.source, scope, forward, tuple(steps), kernel)
 
 
+def rules_of(found: History) -> str:
+    """The rules in order, after the operation they started from: ``tanh: d tanh/d 0 > ...``."""
+    rules = [s.rule for s in found.steps if s.kind in ("derivative", "rewrite")]
+    start = found.forward
+    if not rules or start is None:
+        return ""
+    return f"{start.name or start.op.name}: {' > '.join(rules)}"
+
+
 def kernel_of(function: Compiled) -> Mapping[Expr, tuple[str, ...]]:
     """For each node of each stage the kernels that evaluate it, its own one first.
 
@@ -226,7 +242,7 @@ def _built_steps(node: Expr) -> tuple[list[Step], Expr]:
         if at.origin is None:
             break
         steps.append(_made(at))
-        at = at.origin.copy_of or at.origin.stem
+        at = at.origin.stem if at.origin.copy_of is None else at.origin.copy_of
     steps.append(Step("written", at.op.name, BUILDING, _written(at), at, at.source))
     return steps[::-1], at
 
@@ -261,13 +277,19 @@ def _by_rule(rule: str, before: Expr) -> str:
     return f"made of {said(before)}{_doc(rule)}"
 
 
-def _merge(stage: str, node: Expr, twins: Sequence[Expr]) -> Step:
-    """A node stands for equal ones."""
-    lines = list(dict.fromkeys(str(t.source) for t in twins if t.source))
-    shown = ", ".join(lines[:LINES]) + (", ..." if len(lines) > LINES else "")
-    count = f"{len(twins)} equal nodes" if len(twins) > 1 else "an equal node"
-    detail = f"stands for {count}" + (f" of {shown}" if lines else "")
-    return Step("merge", "cse", stage, detail, node, node.source)
+def _merge(stage: str, node: Expr, others: Sequence[Expr], rules: Sequence[str] = ()) -> Step:
+    """A node stands for others: for equal ones, or for what rules made it of."""
+    if len(others) == 1 and rules:
+        what = said(others[0])
+    else:
+        lines = list(dict.fromkeys(str(t.source) for t in others if t.source))
+        shown = ", ".join(lines[:LINES]) + (", ..." if len(lines) > LINES else "")
+        kind = "" if rules else "equal "
+        what = f"{len(others)} {kind}nodes" if len(others) > 1 else f"an {kind}node"
+        what += f" of {shown}" if lines else ""
+    by = f", by {', '.join(rules)}" if rules else ""
+    rule = rules[-1] if rules else "cse"
+    return Step("merge", rule, stage, f"stands for {what}{by}", node, node.source)
 
 
 # Derivatives ----------------------------------------------------------------------------------
@@ -308,18 +330,19 @@ def _whose(stem: Expr) -> str:
 def operands_of_derivative(node: Expr) -> list[int]:
     """The operands of its stem that a node of a derivative was made for."""
     origin = node.origin
-    if origin is None or not origin.parts:
+    if origin is None:
         return []
-    return [
-        place
+    likeness = {
+        place: max((_likeness(node, x) for x in _cone(part, origin)), default=0)
         for place, part in enumerate(origin.parts)
-        if part is not None and any(_is_same(node, x) for x in _cone(part))
-    ]
+        if part is not None
+    }
+    best = max(likeness.values(), default=0)
+    return [place for place, found in likeness.items() if best and found == best]
 
 
-def _cone(part: Expr) -> Iterator[Expr]:
+def _cone(part: Expr, origin: Origin) -> Iterator[Expr]:
     """A piece of a derivative and what was made for it."""
-    origin = part.origin
     pending, seen = [part], {part}
     while pending:
         x = pending.pop()
@@ -331,34 +354,32 @@ def _cone(part: Expr) -> Iterator[Expr]:
         pending.extend(new)
 
 
-def _is_same(node: Expr, made: Expr) -> bool:
-    """Whether a node is that one, perhaps put on other operands."""
+def _likeness(node: Expr, made: Expr) -> int:
+    """How well a node, perhaps put on other operands, fits one that was made; 0: not at all."""
     if node is made:
-        return True
-    alike = node.origin is made.origin and node.op is made.op and node.attrs == made.attrs
-    return alike and node.type == made.type and _heads(node) == _heads(made)
-
-
-def _heads(node: Expr) -> list[tuple[object, ...]]:
-    return [(a.op, a.name, a.attrs, a.source) for a in node.args]
+        return 1000
+    if node.op is not made.op or node.attrs != made.attrs or node.type != made.type:
+        return 0
+    pairs = list(zip(node.args, made.args, strict=True))
+    if any((a.op, a.name, a.attrs) != (b.op, b.name, b.attrs) for a, b in pairs):
+        return 0
+    return 1 + sum((a is b) + (a.source is b.source) for a, b in pairs)
 
 
 # Stages ---------------------------------------------------------------------------------------
 
 
 def _compiled_steps(lineage: Lineage, node: Expr, start: int) -> tuple[list[Step], Expr]:
-    """What the stages did up to a node, oldest first, and the node of the input graph."""
+    """What the stages did up to a node, oldest first, and the node of the input graph.
+
+    A stage may take up a node that an earlier one has made and dropped.
+    """
     steps: list[Step] = []
     at = node
     for passage in lineage.passages[:start][::-1]:
-        source = passage.stem(at)
         if at in passage.after:
-            steps += _merges(passage, at, source)
-        while at not in passage.before:
-            made = passage.predecessor(at)
-            if made is None:
-                return steps[::-1], at
-            rule, before = made
+            steps += _merges(passage, at, passage.stem(at))
+        for rule, before in passage.way_back(at):
             if rule is not None:
                 steps.append(_rewritten(passage.stage, rule, before, at))
             at = before
@@ -371,18 +392,11 @@ def _rewritten(stage: str, rule: str, before: Expr, after: Expr) -> Step:
 
 def _merges(passage: Passage, node: Expr, source: Expr | None) -> list[Step]:
     """Other nodes that a node stands for after a stage; ``source`` is the one it stems from."""
-    twins: list[Expr] = []
-    steps: list[Step] = []
+    groups: dict[tuple[str, ...], list[Expr]] = {}
     for other in passage.sources.get(node, ()):
-        if other is source:
-            continue
-        rules = [rule for rule, _ in passage.rules(other)]
-        if rules:
-            detail = f"stands for {said(other)}, by {', '.join(rules)}"
-            steps.append(Step("merge", rules[-1], passage.stage, detail, node, node.source))
-        else:
-            twins.append(other)
-    return steps + ([_merge(passage.stage, node, twins)] if twins else [])
+        if other is not source:
+            groups.setdefault(tuple(r for r, _ in passage.rules(other)), []).append(other)
+    return [_merge(passage.stage, node, others, rules) for rules, others in groups.items()]
 
 
 def _later_steps(lineage: Lineage, node: Expr, start: int) -> tuple[list[Step], str | None]:

@@ -32,10 +32,12 @@ PROGRAM_STAGES = ("fuse", "plan", "loops")
 
 @dataclass(frozen=True)
 class Subject:
-    """Roots to look at, in order, and which of them are next values of parameters."""
+    """Roots to look at, in order, which of them are next values of parameters, and whose they
+    are, if a function was given."""
 
     outputs: tuple[Expr, ...]
     updates: tuple[tuple[Parameter, Expr], ...] = ()
+    function: Compiled | None = None
 
     @property
     def roots(self) -> tuple[Expr, ...]:
@@ -49,10 +51,11 @@ def subject_of(given: Inspectable, stage: str | None = None) -> Subject:
     """The graph to look at (GraphError if there is no such stage or nothing to see)."""
     if isinstance(given, Expr):
         return Subject((given,))
+    function = given if isinstance(given, Compiled) else None
     if isinstance(given, Compiled):
         given = snapshot(given.snapshots, stage).graph
     if isinstance(given, Graph):
-        return Subject(given.outputs, given.updates)
+        return Subject(given.outputs, given.updates, function)
     outputs = tuple(given) if isinstance(given, Iterable) else ()
     if not outputs or not all(isinstance(o, Expr) for o in outputs):
         raise GraphError(

@@ -9,6 +9,7 @@ from graphc.expr import Expr
 from graphc.inspect.fold import Box, fold
 from graphc.inspect.notation import Phrase, inline, inline_phrase, phrase
 from graphc.inspect.program_text import show_program
+from graphc.inspect.provenance import history, rules_of
 from graphc.inspect.subject import (
     PROGRAM_STAGES,
     Compiled,
@@ -23,7 +24,7 @@ LIMIT = 400
 #: Columns wider than this do not push the next column.
 WIDEST = 56
 
-Row = tuple[str, str, str, str, str]
+Row = tuple[str, ...]
 
 
 def show(
@@ -32,6 +33,7 @@ def show(
     stage: str | None = None,
     scopes: Literal["open", "folded"] = "open",
     limit: int | None = LIMIT,
+    origin: bool = False,
 ) -> str:
     """A listing of a graph: name, formula, type, line of the program, ``[scope]``, rule.
 
@@ -47,6 +49,9 @@ def show(
         one line, with its operands and its results.
     limit
         At most so many lines, from both ends; None for all.
+    origin
+        Instead of the last rule all of them in order, after the operation that they started
+        from, and of a compiled function the kernel that each node ends in.
 
     Raises
     ------
@@ -60,13 +65,20 @@ def show(
     subject = subject_of(given, stage)
     nodes = subject.nodes()
     names = name_nodes(nodes)
+
+    def row(node: Expr) -> Row:
+        return _told(node, names, subject) if origin else _row(node, names)
+
     if scopes == "folded":
         boxes = fold(subject, True).boxes
         leaving = leaving_nodes(subject, boxes)
-        lines = _columns([_box_row(b, leaving, names) for b in _kept(boxes, limit)])
+        kept = _kept(boxes, limit)
+        lines = _columns([
+            _box_row(b, leaving, names) if b.folded else row(b.nodes[0]) for b in kept
+        ])  # fmt: skip
         return "\n".join([*_with_gap(lines, len(boxes)), *_results(subject, names)])
     listed = [node for node in nodes if inline(node) is None]
-    lines = _columns([_row(n, names) for n in _kept(listed, limit)])
+    lines = _columns([row(n) for n in _kept(listed, limit)])
     return "\n".join([*_with_gap(lines, len(listed)), *_results(subject, names)])
 
 
@@ -78,8 +90,6 @@ def leaving_nodes(subject: Subject, boxes: Sequence[Box]) -> set[Expr]:
 
 
 def _box_row(box: Box, leaving: set[Expr], names: Mapping[Expr, str]) -> Row:
-    if not box.folded:
-        return _row(box.nodes[0], names)
     own = set(box.nodes)
     results = [n for n in box.nodes if n in leaving]
     entering = dict.fromkeys(
@@ -132,6 +142,12 @@ def _row(node: Expr, names: Mapping[Expr, str]) -> Row:
     return left, str(node.type), str(node.source or ""), scope, rule
 
 
+def _told(node: Expr, names: Mapping[Expr, str], subject: Subject) -> Row:
+    """A row with all rules in place of the last one, and the kernel."""
+    found = history(node, subject.function)
+    return (*_row(node, names)[:-1], rules_of(found), found.ended)
+
+
 Item = TypeVar("Item")
 
 
@@ -154,9 +170,11 @@ def _with_gap(lines: list[str], total: int) -> list[str]:
 
 def _columns(rows: Sequence[Row]) -> list[str]:
     """Rows as aligned text; an empty column takes no room."""
-    widths = [min(WIDEST, max((len(row[i]) for row in rows), default=0)) for i in range(5)]
-    shown = [i for i in range(5) if widths[i]]
-    return ["   ".join(row[i].ljust(widths[i]) for i in shown).rstrip() for row in rows]
+    count = max(map(len, rows), default=0)
+    cells = [[*row, *[""] * (count - len(row))] for row in rows]
+    widths = [min(WIDEST, max(len(row[i]) for row in cells)) for i in range(count)]
+    shown = [i for i in range(count) if widths[i]]
+    return ["   ".join(row[i].ljust(widths[i]) for i in shown).rstrip() for row in cells]
 
 
 def _results(subject: Subject, names: Mapping[Expr, str]) -> list[str]:
