@@ -177,15 +177,18 @@ entry:
 SLOW = """
 entry:
   %p = load ptr, ptr %bufs
+  %blocks = sub i64 %end, %begin
+  %steps = mul i64 %blocks, 10000000
+  %number = sitofp i64 %blocks to double
   br label %loop
 loop:
   %i = phi i64 [ 0, %entry ], [ %j, %loop ]
   %v = load volatile double, ptr %p
   %j = add i64 %i, 1
-  %more = icmp slt i64 %j, 10000000
+  %more = icmp slt i64 %j, %steps
   br i1 %more, label %loop, label %done
 done:
-  %n = fadd double %v, 1.0
+  %n = fadd double %v, %number
   store double %n, ptr %p
   ret void"""
 

@@ -5,6 +5,8 @@ declare ptr @PyEval_SaveThread()
 declare void @PyEval_RestoreThread(ptr)
 declare i32 @PyErr_CheckSignals()
 declare ptr @PyObject_Vectorcall(ptr, ptr, i64, ptr)
+declare i64 @llvm.umin.i64(i64, i64)
+declare i64 @llvm.umax.i64(i64, i64)
 
 define void @gc_no_poll(ptr %rt, i32 %on) {
 entry:
@@ -104,19 +106,33 @@ give_up:
   ret void
 }
 
+; Blocks on this thread: one, then four times as many while they take no longer than POLL, because
+; a function that is given several can share work between them.
 define internal i32 @serial(ptr %rt, ptr %fn, ptr %args, i64 %blocks) {
 entry:
   %some = icmp sgt i64 %blocks, 0
   br i1 %some, label %block, label %done
 block:
-  %b = phi i64 [ 0, %entry ], [ %next, %more ]
-  %next = add i64 %b, 1
-  call void %fn(ptr %args, i64 %b, i64 %next, i64 0)
+  %begin = phi i64 [ 0, %entry ], [ %end, %more ]
+  %count = phi i64 [ 1, %entry ], [ %following, %more ]
+  %start = call i64 @now()
+  %stop_at = add i64 %begin, %count
+  %end = call i64 @llvm.umin.i64(i64 %stop_at, i64 %blocks)
+  call void %fn(ptr %args, i64 %begin, i64 %end, i64 0)
   %status = call i32 @gc_poll(ptr %rt)
   %stop = icmp ne i32 %status, 0
   br i1 %stop, label %interrupted, label %more
 more:
-  %left = icmp slt i64 %next, %blocks
+  %now = call i64 @now()
+  %passed = sub i64 %now, %start
+  %time = call i64 @llvm.umax.i64(i64 %passed, i64 1)
+  %done_blocks = sub i64 %end, %begin
+  %scaled = mul i64 %done_blocks, POLL
+  %fitting = udiv i64 %scaled, %time
+  %most = mul i64 %done_blocks, 4
+  %fewer = call i64 @llvm.umin.i64(i64 %fitting, i64 %most)
+  %following = call i64 @llvm.umax.i64(i64 %fewer, i64 1)
+  %left = icmp slt i64 %end, %blocks
   br i1 %left, label %block, label %done
 interrupted:
   ret i32 2
