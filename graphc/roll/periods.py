@@ -8,6 +8,8 @@ of each node with the one a period later, so all is linear in the number of node
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +24,8 @@ LONGEST = 768
 #: A repetition is worth a loop from this many times, and nodes beyond the first time, on.
 TIMES = 3
 SAVED = 24
+#: A shorter period is as good if it holds on this part of a place.
+NEARLY = 0.9
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,8 @@ def find_stretches(tokens: Ints, operands: Ints) -> list[Stretch]:
         best = max(saved, key=lambda p: saved[p])
         if saved[best] < SAVED:
             break
-        for first, length in tried[best]:
-            stretch = _placed(first, length, best, tokens, near)
+        for first, length, period in _refined(tried, best):
+            stretch = _placed(first, length, period, tokens, near)
             free[stretch.first : stretch.first + stretch.period * stretch.times] = False
             found.append(stretch)
         del matches[best]
@@ -126,6 +130,27 @@ def _cover(match: Ints, free: Ints, period: int) -> list[tuple[int, int]]:
             kept.append((start, first + length - start))
             end = first + length
     return kept
+
+
+def _refined(
+    tried: dict[int, list[tuple[int, int]]], best: int
+) -> Iterator[tuple[int, int, int]]:
+    """The places of a period, with a shorter period where that holds nearly as long."""
+    ends = {p: [a + n for a, n in tried[p]] for p in sorted(tried) if p < best}
+    for first, length in tried[best]:
+        found = [(first, length, best)]
+        for period, last in ends.items():
+            inside = []
+            for a, n in tried[period][bisect_right(last, first) :]:
+                if a >= first + length:
+                    break
+                start = max(a, first)
+                inside.append((start, min(a + n, first + length) - start, period))
+            inside = [place for place in inside if place[1] >= TIMES * period]
+            if sum(n for _, n, _ in inside) >= NEARLY * length:
+                found = inside
+                break
+        yield from found
 
 
 def _free_ahead(free: Ints, period: int) -> Ints:
