@@ -187,8 +187,10 @@ def different(lineage: Lineage, a: Expr, b: Expr) -> Found:
     """Whether two nodes are one by the end, and if not the first difference."""
     if a is b:
         return True, ["they are one node"]
-    start = max(lineage.last_passage(a), lineage.last_passage(b))
+    start = max(_entry(lineage, a), _entry(lineage, b))
     first, second = (_form(lineage, x, start) for x in (a, b))
+    if first is second:
+        return True, [f"they are one node: {said(first)}"]
     compared = None
     rules: list[str] = []
     for passage in lineage.passages[start:]:
@@ -202,9 +204,15 @@ def different(lineage: Lineage, a: Expr, b: Expr) -> Found:
     return False, [*_difference(*(compared or (first, second)))]
 
 
+def _entry(lineage: Lineage, node: Expr) -> int:
+    """How many passages were over when a node came up."""
+    found = (i for i, p in enumerate(lineage.passages) if node in p.before)
+    return next(found, lineage.last_passage(node))
+
+
 def _form(lineage: Lineage, node: Expr, start: int) -> Expr:
     """The node in the graph before a passage."""
-    for passage in lineage.passages[lineage.last_passage(node) : start]:
+    for passage in lineage.passages[_entry(lineage, node) : start]:
         node = passage.final(node)
     return node
 
