@@ -21,6 +21,8 @@ def node_flops(node: Expr) -> Size:
     """Operations of one node."""
     if node.op.family == "leaf":
         return 0
+    if node.op.name == "rolled":
+        return int(node.attrs["program"].flops)
     if node.op.name == "contract":
         sizes = axis_sizes(node.attrs["subscripts"], node.args[0].type, node.args[1].type)
         return node.op.cost * product(sizes.values())

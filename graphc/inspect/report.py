@@ -69,8 +69,10 @@ class Report:
 
     @property
     def gradient_cost_ratio(self) -> float:
-        """Flops of the optimised graph over those of its forward part."""
-        return gradient_cost_ratio(self.snapshots[-1].graph)
+        """Flops of the optimised graph (of the given one, if loops hide its nodes) over those
+        of its forward part."""
+        rolled = any(s.stage == "roll" for s in self.snapshots)
+        return gradient_cost_ratio(self.snapshots[0 if rolled else -1].graph)
 
     @property
     def used_bounds(self) -> dict[str, tuple[float, float]]:

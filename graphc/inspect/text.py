@@ -9,6 +9,7 @@ from graphc.expr import Expr
 from graphc.inspect.fold import Box, fold
 from graphc.inspect.notation import Phrase, inline, inline_phrase, phrase
 from graphc.inspect.program_text import show_program
+from graphc.inspect.rolled_text import show_rolled
 from graphc.inspect.provenance import history, rules_of
 from graphc.inspect.subject import (
     PROGRAM_STAGES,
@@ -79,7 +80,8 @@ def show(
         return "\n".join([*_with_gap(lines, len(boxes)), *_results(subject, names)])
     listed = [node for node in nodes if inline(node) is None]
     lines = _columns([row(n) for n in _kept(listed, limit)])
-    return "\n".join([*_with_gap(lines, len(listed)), *_results(subject, names)])
+    results = [*_results(subject, names), *show_rolled(listed, names)]
+    return "\n".join([*_with_gap(lines, len(listed)), *results])
 
 
 def leaving_nodes(subject: Subject, boxes: Sequence[Box]) -> set[Expr]:

@@ -123,6 +123,8 @@ class Rolled:
         shown = parts if len(parts) <= 6 else [*parts[:5], f"... {len(parts) - 5} more"]
         return f"{len(parts)} runs: {', '.join(shown)}"
 
+    __repr__ = __str__
+
 
 def _rolled_type(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
     rolled: Rolled = attrs["program"]
