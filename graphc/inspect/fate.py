@@ -83,8 +83,8 @@ def _apart(kernels: KernelMap, a: Expr, b: Expr) -> list[str]:
 
 
 _EPILOGUE = (
-    "a product takes in only a pass over its own elements, each by itself, that stores nothing "
-    "the product reads"
+    "products take in only passes over their own elements, each by itself, and thin products "
+    "that read the same rows"
 )
 
 
