@@ -11,7 +11,7 @@ from graphc.inspect.subject import Compiled, Inspectable, Subject, snapshot, sub
 from graphc.inspect.text import name_nodes
 from graphc.inspect.viewer.changes import changes
 from graphc.inspect.viewer.document import Document, KernelView, StageView, SweepView, Texts
-from graphc.inspect.viewer.lineage import adopted, differentiated
+from graphc.inspect.viewer.lineage import differentiated
 from graphc.inspect.viewer.nodes import NodeTable
 from graphc.inspect.viewer.stages import StageWriter, first_lineage
 from graphc.inspect.viewer.sweeps import sweep_view
@@ -33,9 +33,7 @@ def document(
     """
     snapshots = _snapshots(given, stage)
     first = snapshots[0][0]
-    raw = differentiated(first.roots)
-    heirs = adopted(raw, first.roots)
-    outputs = [heirs[o] for o in raw]
+    outputs, heirs = differentiated(first.roots)
     sample = None if inputs is None else _sample(given, [*outputs, *first.roots], inputs)
     texts = Texts()
     function = given if isinstance(given, Compiled) else None

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from graphc.diff.paths import adjoints
 from graphc.errors import GraphcError
 from graphc.expr import Expr, rebuild, topological
-from graphc.inspect.subject import is_derivative_rule
+from graphc.inspect.subject import derivative_orders, is_derivative_rule
 from graphc.rewrite.cse import Interner, merged
 
 #: Outputs whose sweeps are shown.
@@ -20,20 +20,51 @@ def forward_stem(node: Expr) -> Expr | None:
     while (origin := node.origin) is not None:
         if is_derivative_rule(origin.rule):
             found = origin.stem
-        node = origin.copy_of or origin.stem
+        node = origin.stem if origin.copy_of is None else origin.copy_of
     return found
 
 
-def differentiated(roots: Sequence[Expr]) -> list[Expr]:
-    """Scalars whose derivatives a graph holds; if it holds none, its scalar results.
+def differentiated(roots: Sequence[Expr]) -> tuple[list[Expr], dict[Expr, Expr]]:
+    """Scalars whose derivatives a graph holds, and the heirs of what derivatives stem from.
 
-    All derivatives stem from the differentiated node or from what it depends on.
+    All derivatives stem from the differentiated node or from what it depends on; of the nodes
+    they stem from, and of the scalar results, those count whose adjoints are most of what is
+    there. A graph without derivatives gives its scalar results.
     """
-    stems = [s for n in topological(roots) if (s := forward_stem(n)) is not None]
-    candidates = list(dict.fromkeys(stems)) or list(roots)
-    used = {a for n in topological(candidates) for a in n.args}
-    ends = [n for n in candidates if n not in used and n.ndim == 0 and n.dtype.is_float]
-    return [n for n in dict.fromkeys(ends) if n.args][:MOST]
+    nodes = topological(roots)
+    orders = derivative_orders(nodes)
+    scalars = [r for r in dict.fromkeys(roots) if not orders[r] and _is_output(r)]
+    stems = dict.fromkeys(s for n in nodes if (s := forward_stem(n)) is not None)
+    if not stems:
+        return scalars[:MOST], adopted([], roots)
+    used = {a for n in topological(stems) for a in n.args}
+    ends = [n for n in stems if n not in used]
+    heirs = adopted(ends, roots)
+    stemmed = [heirs[n] for n in ends if _is_output(n)]
+    candidates = list(dict.fromkeys([*scalars, *stemmed]))[: 2 * MOST]
+    derivatives = [n for n in nodes if orders[n] and n.args]
+    return _explaining(candidates, derivatives) or stemmed[:MOST], heirs
+
+
+def _is_output(node: Expr) -> bool:
+    return node.ndim == 0 and node.dtype.is_float and bool(node.args)
+
+
+def _explaining(candidates: Sequence[Expr], derivatives: Sequence[Expr]) -> list[Expr]:
+    """The candidates of whose adjoints most are among some derivatives.
+
+    What a chosen one depends on is not chosen too: its adjoints are parts of sums.
+    """
+    known = {c: set(adjoint_names([c], derivatives)) for c in candidates}
+    chosen: list[Expr] = []
+    inside: set[Expr] = set()
+    explained: set[Expr] = set()
+    for c in sorted(candidates, key=lambda c: -len(known[c])):
+        if known[c] - explained and c not in inside and len(chosen) < MOST:
+            chosen.append(c)
+            inside.update(topological([c]))
+            explained |= known[c]
+    return sorted(chosen, key=candidates.index)
 
 
 def adopted(outputs: Sequence[Expr], roots: Sequence[Expr]) -> dict[Expr, Expr]:

@@ -108,15 +108,17 @@ class Browser:
 
     def boxes(self, side: str) -> list[str]:
         """What is written in the boxes that are drawn."""
-        return [b.get_attribute("aria-label") for b in self.all(f"#{side} g.box")]
+        script = """return [...document.querySelectorAll(`#${arguments[0]} g.box`)].map(
+          box => box.getAttribute("aria-label"));"""
+        return list(self.run(script, side))
 
     def box(self, side: str, start: str) -> Any:
         """The box whose text starts so."""
-        return next(
-            b
-            for b in self.all(f"#{side} g.box")
-            if b.get_attribute("aria-label").startswith(start)
-        )
+        script = """return [...document.querySelectorAll(`#${arguments[0]} g.box`)].find(
+          box => box.getAttribute("aria-label").startsWith(arguments[1]));"""
+        found = self.run(script, side, start)
+        assert found is not None, start
+        return found
 
     def click_box(self, side: str, start: str) -> None:
         self.actions().click(self.box(side, start)).perform()

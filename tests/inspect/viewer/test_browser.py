@@ -308,10 +308,10 @@ def test_the_last_stage_lists_the_kernels(browse, xor):
 
 
 def rows(page):
-    return [
-        [td.text for td in tr.find_elements("tag name", "td")]
-        for tr in page.all("#sweep tbody tr")
-    ]
+    """What stands in the table, at one moment."""
+    script = """return [...document.querySelectorAll("#sweep tbody tr")].map(
+      tr => [...tr.cells].map(td => td.innerText));"""
+    return page.run(script)
 
 
 def test_the_sweep_fills_its_table_row_by_row(browse):

@@ -18,7 +18,7 @@ from graphc.expr import topological
 from graphc.inspect.viewer.build import document
 from graphc.inspect.viewer.clusters import clusters
 from graphc.inspect.viewer.document import BACKWARD, FORWARD
-from graphc.inspect.viewer.lineage import adopted, differentiated, forward_stem
+from graphc.inspect.viewer.lineage import differentiated, forward_stem
 from graphc.inspect.viewer.page import page
 from graphc.inspect.viewer.templates import ADJOINT, OUT, Locals, formulas, slot, template
 from graphc.inspect.viewer.values import bind, summary
@@ -192,8 +192,21 @@ def test_a_merged_gradient_finds_its_merged_forward_graph(product):
     view = document(both, "merged").stages[0]
     assert view.outside == ()
     assert len(view.nodes) == len(topological(both))
-    (found,) = differentiated(both)
-    assert adopted([found], both)[found] is both[0]
+    assert differentiated(both)[0] == [both[0]]
+
+
+def test_the_output_is_found_though_its_own_derivative_leaves_no_trace():
+    """A sum passes its adjoint on, so no node stems from it."""
+    x = gr.vector("x", 3)
+    fit, penalty = gr.sum(gr.sin(x)), gr.sum(x * x)
+    loss = fit + penalty
+    slope = gr.grad(loss, x)
+    outputs, _ = differentiated([loss, gr.sum(x), slope])
+    assert outputs == [loss]
+    (view,) = document([loss, slope], "f").stages
+    assert (view.nodes[view.names.index("x")],) in view.adjoints
+    total = loss + gr.sum(slope * slope)
+    assert differentiated([total, gr.grad(total, x)])[0][0] is total
 
 
 # Scopes -------------------------------------------------------------------------------------

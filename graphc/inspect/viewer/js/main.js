@@ -333,7 +333,9 @@ class Page {
     const raw = stage.nodes.map((_, i) => (stage.hidden[i] ? null : this.measure(stage, i)));
     if (this.tinting !== "not finite") {
       const logs = raw.map(v => (v > 0 ? Math.log(v) : null)), known = logs.filter(v => v !== null);
-      const low = Math.min(...known), high = Math.max(...known);
+      const low = known.reduce((a, b) => Math.min(a, b), Infinity);
+      const high = known.reduce((a, b) => Math.max(a, b), -Infinity);
+      this.heatRange = [Math.exp(low), Math.exp(high)];
       this.heats = logs.map((v, i) => (v === null ? (raw[i] === null ? -1 : 0)
         : high > low ? (v - low) / (high - low) : 1));
     } else this.heats = raw.map(v => (v === null ? -1 : v > 0 ? 1 : 0));
@@ -430,6 +432,7 @@ class Page {
     byId("tint").addEventListener("change", e => {
       this.tinting = e.target.value;
       this.panes.forEach(p => p.scene && p.redraw());
+      this.panel();
     });
     this.wireSplit();
     window.addEventListener("resize", () => this.connect());

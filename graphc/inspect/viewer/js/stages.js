@@ -1,6 +1,8 @@
 // The bar of stages, and the panel about one of them.
 "use strict";
 
+const UNITS = { work: "flops", traffic: "bytes", value: "(norm)", adjoint: "(norm)" };
+
 class Stages {
   /** `page` has model, stage, stageNumber, show(number), go(stage, id), goPlace(i). */
   constructor(page, bar) {
@@ -45,6 +47,7 @@ class Stages {
     const { stage, stageNumber, model } = this.page;
     const parts = [this.summary()];
     if (stageNumber) parts.push(...this.changes());
+    parts.push(this.results());
     if (!stageNumber && model.notes.length)
       parts.push(section("Reverse sweep", model.notes.map(n => el("p", {}, n))));
     if (stageNumber === model.stages.length - 1 && model.kernels.length)
@@ -63,12 +66,16 @@ class Stages {
     }
     const title = model.stages.length > 1
       ? (stageNumber ? `Stage ${stage.name}` : "As written") : "Graph";
+    return el("div", {}, el("div", { class: "head" }, el("h3", {}, title)),
+      section("About", list(rows)));
+  }
+
+  results() {
+    const { stage } = this.page;
     const results = stage.roots.slice(0, 40).map(([i, role]) => el("li", {},
       this.reference(i), " ", el("span", { class: "op" },
         [stage.title(i) === role ? "" : stage.title(i), role].filter(Boolean).join(", "))));
-    return el("div", {}, el("div", { class: "head" }, el("h3", {}, title)),
-      section("About", list(rows)),
-      section("Results", el("ul", { class: "changes" }, results)));
+    return section("Results", el("ul", { class: "changes" }, results));
   }
 
   counted(stage) {
@@ -138,6 +145,16 @@ class Stages {
   }
 
   legend(stage) {
+    const { tinting, heatRange, model } = this.page;
+    if (tinting === "kernel") return section("Colours", el("p", {}, "one for each kernel"));
+    if (tinting === "not finite")
+      return section("Colours", el("p", {}, "red: values that are not finite"));
+    if (tinting !== "kind") {
+      const [low, high] = (heatRange || []).map(numberText), unit = UNITS[tinting] || "";
+      const at = Object.keys(model.sizes).length || !unit ? "" : ", symbolic sizes taken as 64";
+      return section("Colours", el("p", {}, `${tinting}: pale ${low}, red ${high} ${unit}, `
+        + `logarithmic${at}`));
+    }
     const names = {
       input: "input", parameter: "parameter", constant: "constant", operation: "operation",
       gradient: "derivative", update: "update",
