@@ -159,11 +159,19 @@ from graphc.ops.reduction import sum as sum
 from graphc.types import Dim as Dim
 from graphc.types import DType as DType
 from graphc.types import TensorType as TensorType
+from graphc.types import bool_ as bool_
+from graphc.types import float32 as float32
+from graphc.types import float64 as float64
+from graphc.types import int8 as int8
+from graphc.types import int32 as int32
+from graphc.types import int64 as int64
+from graphc.types import uint8 as uint8
 
 if TYPE_CHECKING:
     from graphc import testing as testing
     from graphc.inspect.draw import draw as draw
     from graphc.inspect.formula import formula as formula
+    from graphc.inspect.gradients import gradient_norms as gradient_norms
     from graphc.inspect.latex import to_latex as to_latex
     from graphc.inspect.sweep import sweep as sweep
     from graphc.inspect.swell import swell as swell
@@ -187,7 +195,15 @@ _attach()
 
 #: Rooms that are imported when a name of theirs is first used.
 _LATER = {
-    "graphc.inspect": ("draw", "formula", "show", "sweep", "swell", "to_latex"),
+    "graphc.inspect": (
+        "draw",
+        "formula",
+        "gradient_norms",
+        "show",
+        "sweep",
+        "swell",
+        "to_latex",
+    ),
     "graphc.interop": (
         "elementwise_op",
         "from_sympy",

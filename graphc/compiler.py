@@ -392,6 +392,8 @@ class CompiledFunction:
         if found is None:
             return IndexOutOfRangeError(f"{self.name}: an index is out of range")
         node, position, size = found
+        stem = node.origin.stem if node.origin else node
+        node = stem if stem.op is node.op else node  # a derivative reads an index ramp
         return IndexOutOfRangeError(
             f"{self.name}: the index {position} is out of range for an axis of size {size}",
             where=describe([("index", node.args[1]), (node.op.roles[0], node.args[0])]),

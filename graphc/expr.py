@@ -25,6 +25,7 @@ import numpy as np
 from graphc.errors import DTypeError, GraphcError, GraphError, ShapeError
 from graphc.types import (
     DTYPES,
+    Dim,
     DType,
     DTypeLike,
     Shape,
@@ -34,12 +35,13 @@ from graphc.types import (
     as_dtype,
     float32,
     from_numpy,
+    int64,
 )
 
 if TYPE_CHECKING:
     from graphc.ops.table import Op
 
-ExprLike: TypeAlias = "Expr | np.ndarray[Any, Any] | np.generic | float | int | bool"
+ExprLike: TypeAlias = "Expr | np.ndarray[Any, Any] | np.generic | float | int | bool | Dim"
 
 
 # Where a node comes from --------------------------------------------------------------------
@@ -503,10 +505,10 @@ def current_dtype() -> DType:
 
 
 def constant(value: Any, dtype: DTypeLike | None = None) -> Expr:
-    """A constant node from a Python number or anything NumPy makes an array of.
+    """A constant node from a Python number, a size, or anything NumPy makes an array of.
 
-    Python floats take the default element type, Python ints int64, NumPy's values keep theirs
-    (float16 and the integers without a type here widen).
+    Python floats take the default element type, ints and sizes int64, NumPy's values keep
+    theirs (float16 and the integers without a type here widen).
 
     Raises
     ------
@@ -517,6 +519,10 @@ def constant(value: Any, dtype: DTypeLike | None = None) -> Expr:
 
     if isinstance(value, Expr):
         return value
+    if isinstance(value, Dim):
+        from graphc.ops.indexing import SIZE
+
+        return apply(SIZE, (), {"size": value, "dtype": as_dtype(dtype or int64)})
     if dtype is None and isinstance(value, float) and not isinstance(value, np.generic):
         dtype = current_dtype()
     array = np.asarray(value, None if dtype is None else as_dtype(dtype).numpy)
@@ -554,7 +560,7 @@ def refuse_bool(what: str, value: Any) -> None:
 
 def check_number(value: Any) -> None:
     """Refuse a NaN that slips into an expression: it would silently spread to every result."""
-    if isinstance(value, int):
+    if isinstance(value, (int, Dim)):
         return
     array = np.asarray(value)
     if array.dtype.kind == "f" and np.isnan(array).any():

@@ -50,7 +50,7 @@ class DType:
         return self.name
 
     def __repr__(self) -> str:
-        return f"graphc.{self.name}"
+        return f"graphc.{'bool_' if self.is_bool else self.name}"
 
 
 bool_ = DType("bool", "bool")
@@ -131,6 +131,10 @@ class Dim:
     Symbols stand for non-negative integers. Arithmetic normalises, so equal polynomials
     are equal objects by ``==`` and hash; a result without symbols is a plain ``int``.
     A single symbol also equals its name.
+
+    ``2 * n``, ``n + 1``, ``n // 2`` can stand wherever a shape takes a size. With an expression
+    a size is a number like any other: ``gr.sum(x) / x.shape[0]``. It takes the expression's
+    element type as a Python int does; ``gr.constant(n)`` alone is int64.
     """
 
     __slots__ = ("_hash", "terms")
@@ -174,37 +178,59 @@ class Dim:
         return total
 
     def __add__(self, other: Size) -> Size:
-        return _sum(self, other) if isinstance(other, (int, Dim)) else NotImplemented
+        return _sum(self, other) if _is_size(other) else NotImplemented
 
     def __mul__(self, other: Size) -> Size:
-        return _product(self, other) if isinstance(other, (int, Dim)) else NotImplemented
+        return _product(self, other) if _is_size(other) else NotImplemented
 
     def __floordiv__(self, other: Size) -> Size:
+        if not _is_size(other):
+            return NotImplemented
         exact = _divide(self, other)
         if exact is not None:
             return exact
         return Dim({(_Quotient(self, other),): 1})
 
     def __rfloordiv__(self, other: int) -> Size:
+        if not _is_size(other):
+            return NotImplemented
         return 0 if other == 0 else _lift(other) // self
 
     def __mod__(self, other: Size) -> Size:
+        if not _is_size(other):
+            return NotImplemented
         return self - other * (self // other)
 
     def __rmod__(self, other: int) -> Size:
+        if not _is_size(other):
+            return NotImplemented
         return other - self * (other // self)
 
     def __neg__(self) -> Size:
         return self * -1
 
     def __sub__(self, other: Size) -> Size:
+        if not _is_size(other):
+            return NotImplemented
         return self + other * -1
 
     def __rsub__(self, other: Size) -> Size:
+        if not _is_size(other):
+            return NotImplemented
         return self * -1 + other
 
     __radd__ = __add__
     __rmul__ = __mul__
+
+    def __truediv__(self, other: object) -> Size:
+        if not _is_size(other):
+            return NotImplemented
+        raise ShapeError(
+            f"the size {self} is divided by {other} with /, which gives no size",
+            hint="// divides sizes; gr.constant(size) is the size as a value",
+        )
+
+    __rtruediv__ = __truediv__
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Dim):
@@ -217,7 +243,9 @@ class Dim:
     def __bool__(self) -> bool:
         raise ShapeError(f"the size {self} is symbolic and has no truth value")
 
-    def _compare(self, other: object) -> bool:
+    def _compare(self, other: object) -> Any:
+        if not isinstance(other, (int, float, str, Dim)):
+            return NotImplemented
         raise ShapeError(f"the size {self} is symbolic and cannot be compared with {other}")
 
     __lt__ = __le__ = __gt__ = __ge__ = _compare
@@ -240,6 +268,10 @@ class Dim:
 Size: TypeAlias = "int | Dim"
 Shape: TypeAlias = tuple[Size, ...]
 ShapeLike: TypeAlias = "Sequence[int | str | Dim] | int | str | Dim"
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, (int, Dim))
 
 
 def _lift(size: Size) -> Dim:

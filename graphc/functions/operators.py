@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import DTypeError
-from graphc.expr import Expr, ExprLike, describe
+from graphc.expr import Expr, ExprLike, constant_value, describe
 from graphc.ops import OPS, contraction, indexing, movement, reduction
 from graphc.ops import elementwise as ew
-from graphc.ops.table import is_weak
-from graphc.types import DTypeLike
+from graphc.types import Dim, DTypeLike
 
 _BINARY: dict[str, Callable[..., Expr]] = {
     "add": ew.add,
@@ -37,7 +36,7 @@ _COMPARE: dict[str, Callable[..., Expr]] = {
 
 
 def _accepts(value: Any) -> bool:
-    return isinstance(value, (Expr, int, float, bool, np.ndarray, np.generic))
+    return isinstance(value, (Expr, int, float, bool, np.ndarray, np.generic, Dim))
 
 
 def _operator(function: Callable[..., Expr], swapped: bool) -> Callable[[Expr, Any], Any]:
@@ -51,21 +50,34 @@ def _operator(function: Callable[..., Expr], swapped: bool) -> Callable[[Expr, A
 
 def power(base: ExprLike, exponent: ExprLike) -> Expr:
     """``base ** exponent``; squares, roots and reciprocals become their own operations."""
-    if isinstance(base, Expr) and base.dtype.is_float and is_weak(exponent):
+    if isinstance(base, Expr) and base.dtype.is_float and isinstance(exponent, (int, float)):
         special = {2: ew.square, 1: ew.positive, 0.5: ew.sqrt, -1: ew.reciprocal}.get(exponent)
         if special is not None:
             return base if special is ew.positive else special(base)
-    if isinstance(base, Expr) and base.dtype.is_integer and _is_negative_int(exponent):
-        raise DTypeError(
-            f"pow: an integer to the negative power {exponent} is no integer",
-            where=describe([("base", base)]),
-            hint='cast the base: .astype("float64")',
-        )
+    if _is_integer(base):
+        _refuse_negative(base, exponent)
     return ew.pow(base, exponent)
 
 
-def _is_negative_int(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and int(value) < 0
+def _is_integer(value: ExprLike) -> bool:
+    if isinstance(value, Expr):
+        return value.dtype.is_integer
+    return isinstance(value, Dim) or np.asarray(value).dtype.kind in "iu"
+
+
+def _refuse_negative(base: ExprLike, exponent: ExprLike) -> None:
+    """An integer to a known negative power is no integer (DTypeError)."""
+    known = constant_value(exponent) if isinstance(exponent, Expr) else exponent
+    if known is None or isinstance(known, Dim):
+        return
+    powers = np.asarray(known)
+    if powers.dtype.kind == "i" and (powers < 0).any():
+        operands = [("base", base), ("exponent", exponent)]
+        raise DTypeError(
+            f"pow: an integer to the negative power {powers.min()} is no integer",
+            where=describe((role, x) for role, x in operands if isinstance(x, Expr)),
+            hint='cast the base: .astype("float64")',
+        )
 
 
 def _reshape(self: Expr, *shape: Any) -> Expr:

@@ -5,6 +5,8 @@ from graphc.inspect.cost import gradient_cost_ratio as gradient_cost_ratio
 from graphc.inspect.draw import draw as draw
 from graphc.inspect.draw import expr_svg as expr_svg
 from graphc.inspect.formula import formula as formula
+from graphc.inspect.gradients import GradientReport as GradientReport
+from graphc.inspect.gradients import gradient_norms as gradient_norms
 from graphc.inspect.latex import expr_latex as expr_latex
 from graphc.inspect.latex import to_latex as to_latex
 from graphc.inspect.report import Report as Report

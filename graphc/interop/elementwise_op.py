@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeGuard
-
-import numpy as np
+from typing import Any
 
 from graphc.diff.custom import custom_gradient
 from graphc.diff.reverse import scale
@@ -15,6 +13,7 @@ from graphc.interop.from_sympy import from_sympy
 from graphc.interop.stable_forms import named
 from graphc.ops import elementwise as ew
 from graphc.ops.movement import broadcast_to
+from graphc.ops.table import is_weak, sample
 from graphc.types import broadcast_shapes, float64, promote
 
 
@@ -167,16 +166,12 @@ def _typed(x: Expr, like: Expr) -> Expr:
 
 def _floats(operands: Sequence[ExprLike]) -> list[Expr]:
     """Operands promoted to one float type and broadcast to one shape, as rules need them."""
-    lifted = [a if _is_weak(a) else as_expr(a) for a in operands]
-    dtype = promote(*(a.dtype if isinstance(a, Expr) else a for a in lifted))
+    lifted = [a if is_weak(a) else as_expr(a) for a in operands]
+    dtype = promote(*(a.dtype if isinstance(a, Expr) else sample(a) for a in lifted))
     dtype = dtype if dtype.is_float else float64
     nodes = [ew.cast(a, dtype) if isinstance(a, Expr) else constant(a, dtype) for a in lifted]
     shape = broadcast_shapes(*(x.shape for x in nodes))
     return [broadcast_to(x, shape) for x in nodes]
-
-
-def _is_weak(x: ExprLike) -> TypeGuard[bool | int | float]:
-    return isinstance(x, (bool, int, float)) and not isinstance(x, np.generic)
 
 
 __all__ = ["elementwise_op"]

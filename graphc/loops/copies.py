@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from graphc.expr import Expr, apply, rebuild, stemming, topological
 from graphc.graph import Graph
 from graphc.loops.access import VIEWS, Access, inner_merges, only_ones, resolve
-from graphc.loops.group import LEAVES, OWN_KERNEL, is_scalar_constant
+from graphc.loops.group import LEAVES, OWN_KERNEL, is_position, is_scalar_constant
 from graphc.ops.contraction import CONTRACT, parse
 from graphc.ops.movement import COPY, transpose
 
@@ -53,7 +53,7 @@ def _prepared(node: Expr) -> Expr:
     if node.op.name in OWN_KERNEL:
         constants = node.op.name in ("concatenate", "pad")
         return rebuild(node, [_readable(x, constants) for x in node.args])
-    if node.op.name == "gather":
+    if node.op.name == "gather" and not is_position(node):
         return rebuild(node, [_readable(node.args[0]), node.args[1]])
     return node
 

@@ -21,6 +21,7 @@ from graphc.loops.group import (
     Axes,
     Fusion,
     Group,
+    is_position,
     is_scalar_constant,
     owns_memory,
 )
@@ -105,7 +106,7 @@ class _Fuser:
         if name in OWN_KERNEL:
             self.place_alone(node)
             return
-        if name == "gather":
+        if name == "gather" and not is_position(node):
             self.keep(node.args[0])
         self.place_fused(node)
 

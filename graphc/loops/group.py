@@ -84,6 +84,12 @@ class Fusion:
         return owns_memory(node, self.stored)
 
 
+def is_position(node: Expr) -> bool:
+    """Whether a gather reads an index ramp: its value is the index itself, checked."""
+    ramp = node.args[0]
+    return ramp.op.name == "iota" and ramp.attrs["axis"] == node.attrs["axis"]
+
+
 def is_scalar_constant(node: Expr) -> bool:
     if node.op.name != "constant":
         return False

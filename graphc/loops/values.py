@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from graphc.expr import Expr, constant_value
 from graphc.loops.access import VIEWS, contiguous, resolve
-from graphc.loops.group import REDUCTIONS, Fusion, Group, is_scalar_constant
+from graphc.loops.group import REDUCTIONS, Fusion, Group, is_position, is_scalar_constant
 from graphc.loops.indices import (
     ZERO,
     Indices,
@@ -267,8 +267,6 @@ class Values:
 
     def emit_gather(self, node: Expr, at: Indices) -> Name:
         source, index = node.args
-        access = resolve(source, self.fusion.owns_memory)
-        assert access is not None
         axis = node.attrs["axis"]
         raw = self.value(index, at)
         if index.dtype != int64:
@@ -278,10 +276,20 @@ class Values:
         if not node.attrs.get("wrap", True):
             raw = self.not_negative(raw, size)
         checked = self.assign(lambda n: CheckedIndex(n, raw, size), [raw])
+        if is_position(node):
+            return self.converted(checked, node.dtype)
+        access = resolve(source, self.fusion.owns_memory)
+        assert access is not None
         place = tuple(Index(((checked, 1),)) if a == axis else i for a, i in enumerate(at))
         return self.load(
             self.buffer_of(access.base), flat_index(place, access.strides, access.offset)
         )
+
+    def converted(self, name: Name, dtype: DType) -> Name:
+        """An int64 value in another element type."""
+        if dtype == int64:
+            return name
+        return self.assign(lambda n: Compute(n, "cast", (name,), dtype), [name])
 
     def not_negative(self, raw: Name, size: Size) -> Name:
         """An index that is outside its axis if it is negative."""

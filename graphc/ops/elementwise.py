@@ -175,6 +175,15 @@ def _pow_partials(out: Expr, x: Expr, y: Expr) -> tuple[Partial | None, Partial 
     return power, where(zero_base, _like(x, 0), out * log(x))
 
 
+def _power(x: Any, y: Any) -> Any:
+    """`numpy.power`; an integer to a negative power is cut off to an integer, and 0 for 0."""
+    if np.asarray(y).dtype.kind != "i" or not np.any(np.less(y, 0)):
+        return np.power(x, y)
+    sign = np.where(np.bitwise_and(y, 1), x, 1)  # of a base that is 1 or -1
+    cut = np.where(np.isin(x, (1, -1)), sign, 0)
+    return np.where(np.less(y, 0), cut, np.power(x, np.maximum(y, 0)))
+
+
 def _logaddexp_partials(out: Expr, x: Expr, y: Expr) -> tuple[Expr, Expr]:
     equal_infinities = logical_and(equal(x, y), isinf(x))
     difference = where(equal_infinities, _like(x, 0), x - y)
@@ -210,8 +219,11 @@ remainder = elementwise(
 )
 pow = elementwise(
     "pow", np.power, _pow_partials, domain=(_POSITIVE, (-2.0, 3.0)), cost=30,
-    roles=("base", "exponent"),
+    roles=("base", "exponent"), evaluate=_power,
+    doc="``base ** exponent``, as `numpy.power`; of integers, a negative power is cut off to "
+    "an integer: 1 and -1 stay, all else gives 0.",
 )  # fmt: skip
+object.__setattr__(pow, "ufuncs", (np.power,))
 maximum = elementwise("maximum", np.maximum, _maximum_partials, facts=["commutative"])
 minimum = elementwise("minimum", np.minimum, _minimum_partials, facts=["commutative"])
 hypot = elementwise(

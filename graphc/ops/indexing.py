@@ -24,6 +24,7 @@ from graphc.ops.table import Op, explained
 from graphc.types import (
     Dim,
     DTypeLike,
+    Guard,
     Size,
     TensorType,
     as_size,
@@ -60,12 +61,17 @@ def _evaluate_gather(x: Any, index: Any, axis: int, wrap: bool = True) -> Any:
 def _gather_vjp(ct: Expr, out: Expr, x: Expr, index: Expr) -> tuple[Expr, None]:
     axis = out.attrs["axis"]
     if same_size(index.shape[axis], 1):
-        index = _wide(index)
-        if out.attrs.get("wrap", True):
-            index = _wrapped(index, x.shape[axis])
+        index = _checked(_wide(index), x.shape[axis], out.attrs)
         chosen = ew.equal(iota(x.shape, axis, index.dtype), index)
         return ew.where(chosen, broadcast_to(ct, x.shape), scalar_like(0, ct)), None
     return scatter_add(ct, index, axis, x.shape[axis]), None
+
+
+def _checked(index: Expr, size: Size, attrs: Attrs) -> Expr:
+    """Positions counted from the start, each one's check kept: they are read off a ramp."""
+    axis = attrs["axis"]
+    shape = tuple(size if a == axis else s for a, s in enumerate(index.shape))
+    return apply(GATHER, (iota(shape, axis, index.dtype), index), attrs)
 
 
 def _wide(index: Expr) -> Expr:
@@ -82,7 +88,15 @@ def size_value(size: Size, like: Expr) -> Expr:
     """A size as a value of rank 0 in an index's element type."""
     if isinstance(size, int):
         return scalar_like(size, like)
-    return apply(SIZE, (), {"size": size, "dtype": like.dtype})
+    return constant(size, like.dtype)
+
+
+def _size_guards(types: Sequence[TensorType], attrs: Attrs) -> list[Guard]:
+    """The element type must hold the size; every size is an int64."""
+    if not attrs["dtype"].is_integer or attrs["dtype"] == int64:
+        return []
+    largest = int(np.iinfo(attrs["dtype"].numpy).max)
+    return [Guard(largest - attrs["size"], 0, f"a size must fit into {attrs['dtype']}")]
 
 
 SIZE = Op(
@@ -90,6 +104,7 @@ SIZE = Op(
     "leaf",
     lambda types, attrs: TensorType(attrs["dtype"], ()),
     lambda size, dtype: np.asarray(size, dtype.numpy),
+    guards=_size_guards,
     doc="A symbolic size as a number.",
 )
 

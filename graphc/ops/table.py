@@ -26,7 +26,7 @@ from graphc.expr import (
     describe,
     user_line,
 )
-from graphc.types import DType, Guard, TensorType, broadcast_shapes, from_numpy
+from graphc.types import Dim, DType, Guard, TensorType, broadcast_shapes, from_numpy
 
 Infer: TypeAlias = "Callable[[Sequence[TensorType], Attrs], TensorType]"
 Evaluate: TypeAlias = "Callable[..., Any]"
@@ -118,7 +118,7 @@ def promoted(op: Op, args: Sequence[ExprLike]) -> list[Expr]:
     lifted = [a if isinstance(a, Expr) or is_weak(a) else as_expr(a) for a in args]
     if not any(isinstance(a, Expr) for a in lifted):
         lifted = [as_expr(a) for a in lifted]
-    given = tuple(a.dtype if isinstance(a, Expr) else type(a) for a in lifted)
+    given = tuple(a.dtype if isinstance(a, Expr) else type(sample(a)) for a in lifted)
     try:
         dtypes = _promotion(op, given)
     except TypeError:
@@ -132,9 +132,14 @@ def promoted(op: Op, args: Sequence[ExprLike]) -> list[Expr]:
     return [_converted(op, a, dtype) for a, dtype in zip(lifted, dtypes, strict=True)]
 
 
-def is_weak(value: ExprLike) -> TypeGuard[bool | int | float]:
-    """Whether a value is a Python number, whose type gives way to that of its partner."""
-    return isinstance(value, (bool, int, float)) and not isinstance(value, np.generic)
+def is_weak(value: ExprLike) -> TypeGuard[bool | int | float | Dim]:
+    """Whether a value is a Python number or a size, whose type gives way to its partner's."""
+    return isinstance(value, (bool, int, float, Dim)) and not isinstance(value, np.generic)
+
+
+def sample(value: bool | int | float | Dim) -> bool | int | float:
+    """A Python number of the same kind: a size counts as an int."""
+    return 0 if isinstance(value, Dim) else value
 
 
 def _converted(op: Op, x: Any, dtype: DType) -> Expr:
@@ -153,7 +158,9 @@ def _promotion(op: Op, given: tuple[Any, ...]) -> tuple[DType, ...]:
     return op.promote(*given)
 
 
-def _weak_constant(op: Op, value: float | int | bool, dtype: DType) -> Expr:
+def _weak_constant(op: Op, value: float | int | bool | Dim, dtype: DType) -> Expr:
+    if isinstance(value, Dim):
+        return constant(value, dtype)
     check_number(value)
     if dtype.is_integer:
         info = np.iinfo(dtype.name)

@@ -233,16 +233,11 @@ def ramp_positions(hit: Expr, axis: int) -> Expr | None:
     return None
 
 
-def _wraps(k: Expr) -> bool:
-    """Whether k is ``where(i < 0, i + size, i)``, as gather reads its positions."""
+def _is_position(k: Expr) -> bool:
+    """Whether k was read off a ramp by a gather, which makes sure that it lies inside."""
     while k.op.name in ("reshape", "broadcast_to"):
         k = k.args[0]
-    if k.op is not ew.WHERE:
-        return False
-    negative, moved, index = k.args
-    if negative.op is not ew.less or not is_number(negative.args[1], 0):
-        return False
-    return negative.args[0] is index and moved.op is ew.add and index in moved.args
+    return k.op.name == "gather" and k.args[0].op.name == "iota"
 
 
 @rule("sum", REASSOCIATING, of="where cast")
@@ -261,7 +256,7 @@ def sum_of_one_hot(node: Expr, x: Expr) -> Expr | None:
         return None
     n = size_value(x.shape[axes[0]], k)
     value = broadcast_to(value, reduced_shape(x.shape, axes, True))
-    if not _wraps(k):
+    if not _is_position(k):
         k = reshape(k, aligned(k.shape, x.ndim))
         inside = ew.logical_and(ew.greater_equal(k, like(0, k)), ew.less(k, n))
         value = ew.where(inside, value, like(0, x))

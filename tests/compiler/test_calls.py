@@ -378,6 +378,54 @@ def test_sizes_in_values(backend: str) -> None:
         np.testing.assert_allclose(found, e, rtol=1e-12)
 
 
+V = gr.vector("v", "n", "float32")
+N = V.shape[0]
+WHOLE = gr.vector("k", "n", "int32")
+#: Sizes in formulas, and the same in NumPy's words, for three elements 1, 2, 3.
+SIZES: dict[str, tuple[Callable[[], Any], Callable[[Any, Any, int], Any]]] = {
+    "quotient": (lambda: gr.sum(V) / N, lambda v, k, n: v.sum() / n),
+    "from the left": (lambda: N / V, lambda v, k, n: n / v),
+    "product": (lambda: V * N, lambda v, k, n: v * n),
+    "product from the left": (lambda: (2 * N + 1) * V, lambda v, k, n: (2 * n + 1) * v),
+    "sum": (lambda: V + (N - 1), lambda v, k, n: v + (n - 1)),
+    "difference": (lambda: N - V, lambda v, k, n: n - v),
+    "power": (lambda: V**N, lambda v, k, n: v**n),
+    "remainder": (lambda: N % V, lambda v, k, n: n % v),
+    "floor": (lambda: (N + 4) // V, lambda v, k, n: (n + 4) // v),
+    "half": (lambda: V * (N // 2), lambda v, k, n: v * (n // 2)),
+    "comparison": (lambda: V < N, lambda v, k, n: v < n),
+    "comparison from the left": (lambda: N >= V + 1, lambda v, k, n: n >= v + 1),
+    "maximum": (lambda: gr.maximum(V, N - 1), lambda v, k, n: np.maximum(v, n - 1)),
+    "select": (lambda: gr.where(V > 1, V, N), lambda v, k, n: np.where(v > 1, v, n)),
+    "NumPy's function": (lambda: np.multiply(V, N), lambda v, k, n: v * n),
+    "integers": (lambda: WHOLE * N, lambda v, k, n: k * n),
+    "alone": (lambda: gr.constant(N), lambda v, k, n: np.int64(n)),
+    "with a type": (lambda: gr.constant(N * N, "float64"), lambda v, k, n: np.float64(n * n)),
+    "of a function": (lambda: gr.sqrt(N), lambda v, k, n: np.sqrt(n)),
+    "gradient": (lambda: gr.grad(gr.sum(V * V) / N, V), lambda v, k, n: 2 * v / n),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_sizes_are_numbers_in_formulas(name: str, backend: str) -> None:
+    """Weak like Python's ints: the element type is that of the partner."""
+    build, expected = SIZES[name]
+    v, k = np.array([1, 2, 3], np.float32), np.array([1, 2, 3], np.int32)
+    found = gr.compile([V, WHOLE], build(), backend=backend)(v, k)
+    wanted = np.asarray(expected(v, k, 3))
+    assert found.dtype == wanted.dtype
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_sizes_that_an_element_type_cannot_hold(backend: str) -> None:
+    x = gr.vector("x", "n", "uint8")
+    f = gr.compile(x, x + x.shape[0], backend=backend)
+    assert f(np.ones(255, np.uint8))[0] == 0
+    with pytest.raises(gr.errors.InputError, match="a size must fit into uint8") as caught:
+        f(np.ones(256, np.uint8))
+    assert "at least 0 needed (n = 256)" in str(caught.value)
+
+
 # Threads, memory, interruption --------------------------------------------------------------
 
 

@@ -24,6 +24,55 @@ def parameters(*values: Any) -> list[Parameter]:
     return [gr.parameter(f"p{i}", np.asarray(v, np.float64)) for i, v in enumerate(values)]
 
 
+# Labels -------------------------------------------------------------------------------------
+
+Z, LABELS = gr.tensor("z", ("n", 4), "float64"), gr.tensor("t", ("n",), "int64")
+#: What is computed of a loss, beside its value.
+OF_A_LOSS: dict[str, Callable[[gr.Expr], Any]] = {
+    "gradient": lambda loss: gr.grad(loss, Z),
+    "weighed gradient": lambda loss: (Z * gr.grad(loss, Z)).sum(),
+    "gradient's square": lambda loss: gr.square(gr.grad(loss, Z)).sum(0),
+}
+LOSSES: dict[str, Callable[[gr.Expr, gr.Expr], gr.Expr]] = {
+    "cross entropy": gr.nn.cross_entropy,
+    "smoothed": lambda z, t: gr.nn.cross_entropy(z, t, label_smoothing=0.1),
+    "from probabilities": lambda z, t: gr.nn.categorical_cross_entropy(gr.softmax(z), t),
+    "log likelihood": lambda z, t: gr.nn.negative_log_likelihood(gr.nn.log_softmax(z), t),
+    "by hand": lambda z, t: gr.sum(gr.square(gr.take_along_axis(z, t[:, None], 1, wrap=False))),
+}
+
+
+@pytest.mark.parametrize("bad", [4, -1, 2**40])
+@pytest.mark.parametrize("what", OF_A_LOSS)
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_bad_label_is_an_error_of_every_derivative(
+    name: str, what: str, bad: int, backend: str
+) -> None:
+    loss = LOSSES[name](Z, LABELS)
+    f = gr.compile([Z, LABELS], OF_A_LOSS[what](loss), backend=backend)
+    values = np.arange(20.0).reshape(5, 4)
+    assert np.isfinite(f(values, [0, 1, 2, 3, 0])).all()
+    with pytest.raises(gr.errors.IndexOutOfRangeError) as caught:
+        f(values, [0, 1, 2, 3, bad])
+    assert f"the index {bad} is out of range for an axis of size 4" in str(caught.value)
+    assert "iota" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "int64"])
+def test_a_bad_label_leaves_parameters_alone(dtype: str, backend: str) -> None:
+    x, t = gr.tensor("x", ("n", 3)), gr.tensor("t", ("n",), dtype)
+    w = gr.parameter("w", np.zeros((3, 4), np.float32))
+    slope = gr.grad(gr.nn.cross_entropy(x @ w, t), w)
+    step = gr.compile([x, t], None, {w: w - slope}, backend=backend)
+    data = np.eye(3, dtype=np.float32)
+    with pytest.raises(gr.errors.IndexOutOfRangeError):
+        step(data, np.array([0, 4, 1], dtype))
+    assert not w.value.any()
+    step(data, np.array([0, 3, 1], dtype))
+    assert w.value[0, 0] > 0
+    assert w.value[1, 3] > 0
+
+
 # Simultaneous -------------------------------------------------------------------------------
 
 A = np.arange(12.0).reshape(3, 4)

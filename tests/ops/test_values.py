@@ -216,3 +216,27 @@ def test_positions_outside_an_axis_are_an_error(labels):
     for out in (gr.take(x, i), gr.scatter_add(x[:2], i, 0, 5), x[None][0 * i, i]):
         with pytest.raises(IndexError):
             evaluate([out], {x: np.zeros(5), i: np.array(labels)})
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int32", "int64"])
+@pytest.mark.parametrize("backend", ["llvm", "interpret"])
+def test_integers_to_negative_powers(dtype, backend):
+    """Known powers are refused; others are cut off to an integer, 0 for 0, by both backends."""
+    base, power = gr.vector("b", "n", dtype), gr.vector("p", "n", dtype)
+    low = np.iinfo(dtype).min
+    b = np.array([2, 1, -1, -1, -1, 0, 0, 3, -2, -2, 1, -1], dtype)
+    p = np.array([-1, -5, -3, -2, low, -1, 0, 2, 3, -2, low, 5], dtype)
+    found = gr.compile([base, power], base**power, backend=backend)(b, p)
+    assert found.tolist() == [0, 1, -1, 1, 1, 0, 1, 9, -8, 0, 1, -1]
+    assert found.dtype == dtype
+
+
+@pytest.mark.parametrize(
+    "power", [-1, np.int64(-1), np.array([1, -1]), gr.constant(-1), gr.constant(np.int8(-1))]
+)
+def test_known_negative_powers_of_integers(power):
+    base = gr.vector("b", 2, "int64")
+    for act in (lambda: base**power, lambda: np.power(base, power), lambda: gr.power(2, power)):
+        with pytest.raises(gr.errors.DTypeError, match="an integer to the negative power -1 is"):
+            act()
+    assert (gr.vector("x", 2) ** power).dtype.is_float

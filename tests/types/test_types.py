@@ -201,3 +201,32 @@ def test_default_element_type():
         assert gr.scalar("x").dtype.name == "float64"
         assert gr.constant(1.0).dtype.name == "float64"
     assert gr.scalar("x").dtype.name == "float32"
+
+
+@pytest.mark.parametrize("name", DTYPES)
+def test_element_types_are_public(name: str) -> None:
+    """What a repr prints can be written: ``graphc.float32``."""
+    dtype = DTYPES[name]
+    public = getattr(gr, name if name != "bool" else "bool_")
+    assert public is dtype
+    assert gr.tensor("x", (), public).dtype is dtype
+    assert eval(repr(dtype), {"graphc": gr}) is dtype
+
+
+@pytest.mark.parametrize(
+    ("act", "kind", "text"),
+    [
+        (lambda n: n / 2, ShapeError, "the size n is divided by 2 with /"),
+        (lambda n: 2 / (n + 1), ShapeError, r"the size n \+ 1 is divided by 2 with /"),
+        (lambda n: n < 3, ShapeError, "the size n is symbolic and cannot be compared with 3"),
+        (lambda n: bool(n), ShapeError, "the size n is symbolic and has no truth value"),
+        (lambda n: int(n), TypeError, "not 'Dim'"),
+        (lambda n: range(n), TypeError, "'Dim' object cannot be interpreted as an integer"),
+        (lambda n: n - 0.5, TypeError, "unsupported operand"),
+        (lambda n: 0.5 // n, TypeError, "unsupported operand"),
+        (lambda n: n % "m", TypeError, "unsupported operand|not all arguments"),
+    ],
+)
+def test_what_a_size_is_not(act, kind, text):
+    with pytest.raises(kind, match=text):
+        act(symbol("n"))
