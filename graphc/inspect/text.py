@@ -9,8 +9,8 @@ from graphc.expr import Expr
 from graphc.inspect.fold import Box, fold
 from graphc.inspect.notation import Phrase, inline, inline_phrase, phrase
 from graphc.inspect.program_text import show_program
-from graphc.inspect.rolled_text import show_rolled
 from graphc.inspect.provenance import history, rules_of
+from graphc.inspect.rolled_text import show_rolled
 from graphc.inspect.subject import (
     PROGRAM_STAGES,
     Compiled,
