@@ -9,7 +9,7 @@ star coloring algorithms, SIAM J. Sci. Comput. 29 (2007).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -34,17 +34,41 @@ def column_colors(pattern: Any, order: Order = LARGEST_FIRST) -> Array:
         Which column is next; each takes the first colour that is free.
     """
     columns = pattern.T.tocsr()
-    if pattern.nnz and np.diff(pattern.indptr).max() == pattern.shape[1]:
-        return np.arange(pattern.shape[1])  # a full row: every column needs its own
     colors: dict[int, int] = {}
     start, rows = columns.indptr.tolist(), columns.indices.tolist()
-    used: list[set[int]] = [set() for _ in range(pattern.shape[0])]
+    used: list[dict[int, int]] = [{} for _ in range(pattern.shape[0])]
     for j in _ordered(columns, order, colors, lambda: columns @ pattern):
-        seen = [used[i] for i in rows[start[j] : start[j + 1]]]
-        colors[j] = color = _first_free(set().union(*seen))
-        for taken in seen:
-            taken.add(color)
+        own = [used[i] for i in rows[start[j] : start[j + 1]]]
+        color = _free_in_all(own)
+        colors[j] = color
+        for taken in own:
+            taken[color] = color + 1
     return _as_array(colors)
+
+
+def _free_in_all(used: Sequence[dict[int, int]]) -> int:
+    """The first colour that none has used. Each maps its colours to later ones, see below."""
+    color, tried = 0, -1
+    while color != tried:
+        tried = color
+        for taken in used:
+            if color in taken:
+                color = _next_free(taken, color)
+    return color
+
+
+def _next_free(taken: dict[int, int], color: int) -> int:
+    """The first colour from one on that is not taken.
+
+    All colours between a taken one and the one it maps to are taken. What was looked up is
+    mapped to the result, so that a long row is not gone through again for each column.
+    """
+    found = color
+    while found in taken:
+        found = taken[found]
+    while color != found:
+        taken[color], color = found, taken[color]
+    return found
 
 
 def star_colors(pattern: Any, order: Order = LARGEST_FIRST) -> Array:
@@ -162,42 +186,54 @@ def _ordered(lists: Any, order: Order, colors: dict[int, int], conflicts: Any) -
 
 
 def alone(pattern: Any, colors: Array) -> Array:
-    """For each entry, in CSR order, whether no other one of its row has its column's colour."""
-    rows = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
-    keys = rows * (colors.max(initial=0) + 1) + colors[pattern.indices]
+    """For each entry, in CSR order, whether it is the only one of its row in its colour.
+
+    Columns of colour -1 take part in no product.
+    """
+    rows, columns = entries(pattern)
+    found = colors[columns]
+    keys = rows * (colors.max(initial=0) + 2) + found + 1
     _, place, count = np.unique(keys, return_inverse=True, return_counts=True)
-    return np.asarray(count[place] == 1)
+    return np.asarray((count[place] == 1) & (found >= 0))
 
 
-def by_columns(pattern: Any, colors: Array) -> Array:
-    """Where the entries are, in CSR order, in the flat table (colour, row) of products."""
-    if not alone(pattern, colors).all():
-        raise VerificationError("colouring: two entries of a row have one colour")
-    count = pattern.shape[0]
-    rows = np.repeat(np.arange(count), np.diff(pattern.indptr))
-    return np.asarray(colors[pattern.indices] * count + rows)
+def by_products(pattern: Any, columns: Array, rows: Array) -> Array:
+    """Where the entries are, in CSR order, in the flat tables of products, one after the other.
+
+    The first has the products ``J v`` for the colours of columns, (colour, row), the second
+    ``w J`` for those of rows, (colour, column).
+    """
+    row, column = entries(pattern)
+    first = alone(pattern, columns)
+    second = np.empty(pattern.nnz, bool)
+    second[mirror(pattern)] = alone(pattern.T.tocsr(), rows)
+    if not (first | second).all():
+        raise VerificationError("colouring: an entry has no place of its own")
+    (height, width), count = pattern.shape, columns.max(initial=-1) + 1
+    backward = count * height + rows[row] * width + column
+    return np.asarray(np.where(first, columns[column] * height + row, backward))
 
 
 def by_star(pattern: Any, colors: Array) -> Array:
     """The same for a symmetric pattern; both entries of a pair are read at one place."""
     count, (rows, columns) = pattern.shape[0], entries(pattern)
-    single = alone(pattern, colors)
-    mirrored = mirror(pattern)
+    single, mirrored = alone(pattern, colors), mirror(pattern)
     upper = np.where(rows <= columns, single, single[mirrored])
-    low, high = np.minimum(rows, columns), np.maximum(rows, columns)
     lower = np.where(rows <= columns, single[mirrored], single)
     if not (upper | lower).all():
         raise VerificationError("colouring: an entry has no place of its own")
+    low, high = np.minimum(rows, columns), np.maximum(rows, columns)
     return np.asarray(np.where(upper, colors[high] * count + low, colors[low] * count + high))
 
 
 def entries(pattern: Any) -> tuple[Array, Array]:
     """Rows and columns of the entries in CSR order."""
-    return np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr)), pattern.indices
+    rows = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
+    return rows, pattern.indices.astype(np.int64)
 
 
 def mirror(pattern: Any) -> Array:
-    """For each entry of a symmetric pattern the place of its mirror image."""
+    """For each entry of the transpose, in CSR order, its place among the pattern's."""
     places = pattern.astype(np.int64)
     places.data = np.arange(pattern.nnz)
     return np.asarray(places.T.tocsr().data)

@@ -93,8 +93,8 @@ def jacobian(
     sparse
         True: only the entries that may differ from zero, for sizes that are numbers. They are
         read off as few directions as a colouring of the pattern (see `sparsity`) needs, and
-        ``mode`` "auto" is the one with fewer. A str: the order of the colouring, one of the
-        strategies of `networkx.greedy_color`.
+        ``mode`` "auto" is the one with fewer, or both modes for parts of the matrix where that
+        halves them. A str: the order of the colouring, a strategy of `networkx.greedy_color`.
 
     Returns
     -------

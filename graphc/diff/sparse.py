@@ -13,7 +13,7 @@ from graphc.diff.batching import batched
 from graphc.diff.colouring import (
     LARGEST_FIRST,
     Order,
-    by_columns,
+    by_products,
     by_star,
     column_colors,
     mirror,
@@ -30,7 +30,7 @@ from graphc.ops.leaves import iota, tensor
 from graphc.ops.movement import broadcast_to, concatenate, reshape
 from graphc.types import DType, int32, int64, uint8
 
-SparseMode: TypeAlias = Literal["forward", "reverse", "symmetric"]
+SparseMode: TypeAlias = Literal["forward", "reverse", "mixed", "symmetric"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -49,10 +49,12 @@ class SparseMatrix:
     values
         The entries, in the order of the pattern's: an Expr of rank 1.
     mode
-        ``"forward"``: directions of the target, ``"reverse"``: of the output, ``"symmetric"``:
-        of the target, each entry read from its own column or its mirror image's.
+        ``"forward"``: directions of the target, ``"reverse"``: of the output, ``"mixed"``: of
+        both, ``"symmetric"``: of the target, each entry read from its own column or its mirror
+        image's.
     colors
-        For each column (``"reverse"``: each row) the number of its direction.
+        For each column the number of its direction, -1 if it has none (``"reverse"``: for each
+        row; ``"mixed"``: for each row, then for each column).
     directions
         How many directional derivatives are computed.
     """
@@ -110,59 +112,104 @@ class SparseMatrix:
 def sparse_jacobian(
     y: Expr, x: Expr, mode: Literal["auto", "forward", "reverse"], order: Order
 ) -> SparseMatrix:
-    """The Jacobian by few directions; ``mode`` "auto": of the target or of the output."""
+    """The Jacobian by few directions: of the target, of the output, or of both."""
     images, leaves = directional(y, x)
     pattern = dependence(images, leaves)[0]
-    chosen, colors = _direction_colors(pattern, mode, order)
-    count = _count(pattern, colors)
-    if chosen == "forward":
-        table = _compressed(images, leaves, [colors], count)
-        places = by_columns(pattern, colors)
-    else:
+    columns, rows = _direction_colors(pattern, mode, order)
+    forward, reverse = _count(columns), _count(rows)
+    tables = []
+    if forward:
+        tables.append(_compressed(images, leaves, [columns], forward))
+    if reverse:
         leaf = tensor("cotangent", y.shape, y.dtype)
-        table = _compressed(pulled([y], [x], [leaf]), [leaf], [colors], count)
-        places = _by_rows(pattern, colors)
-    values = _read(table, [places], x.dtype, y, f"jacobian by {chosen}, {count} directions")
+        tables.append(_compressed(pulled([y], [x], [leaf]), [leaf], [rows], reverse))
+    chosen: SparseMode = "mixed" if forward and reverse else "reverse" if reverse else "forward"
+    if chosen == "mixed":
+        colors = np.concatenate([rows, columns])
+    else:
+        colors = rows if reverse else columns
+    places, count = by_products(pattern, columns, rows), forward + reverse
+    text = f"jacobian by {chosen}, {count} directions"
+    values = _read(tables, [places], x.dtype, y, text)
     return SparseMatrix("jacobian", pattern, values, chosen, colors, count)
 
 
-def _count(pattern: Any, colors: Array) -> int:
-    return int(colors.max(initial=-1)) + 1 if pattern.nnz else 0
+def _count(colors: Array) -> int:
+    return int(colors.max(initial=-1)) + 1
 
 
 def _direction_colors(
     pattern: Any, mode: Literal["auto", "forward", "reverse"], order: Order
-) -> tuple[Literal["forward", "reverse"], Array]:
-    """The mode with fewer colours, and its colours.
+) -> tuple[Array, Array]:
+    """Colours of the columns and of the rows; -1 where one takes no part.
 
     No mode needs fewer than its longest row has entries, so that often one colouring decides.
+    Both modes together need two graphs: they have to halve the number of directions.
     """
-    sides: dict[Literal["forward", "reverse"], Any] = {
-        "forward": pattern,
-        "reverse": pattern.T.tocsr(),
-    }
-    tried = sorted(sides, key=lambda side: _longest_row(sides[side]))
-    first, other = (mode, mode) if mode != "auto" else tried
-    colors = column_colors(sides[first], order)
-    if _longest_row(sides[other]) < _count(pattern, colors) and other != first:
-        second = column_colors(sides[other], order)
-        if _count(pattern, second) < _count(pattern, colors):
-            return other, second
-    return first, colors
+    flipped = pattern.T.tocsr()
+    if mode == "forward":
+        return _one_side(pattern, order)
+    if mode == "reverse":
+        return _one_side(flipped, order)[::-1]
+    least = min(_longest_row(pattern), _longest_row(flipped))
+    for side in (pattern, flipped):
+        if 2 * _least_of_both(side) < least:
+            found = _both_sides(side, order)
+            if 2 * sum(map(_count, found)) < least:
+                return found if side is pattern else found[::-1]
+    return _fewer(pattern, flipped, order)
+
+
+def _fewer(pattern: Any, flipped: Any, order: Order) -> tuple[Array, Array]:
+    """Forward or reverse mode, whichever has fewer colours."""
+    sides = sorted((pattern, flipped), key=_longest_row)
+    found = _one_side(sides[0], order)
+    if _longest_row(sides[1]) < _count(found[0]):
+        other = _one_side(sides[1], order)
+        if _count(other[0]) < _count(found[0]):
+            return other if sides[1] is pattern else other[::-1]
+    return found if sides[0] is pattern else found[::-1]
+
+
+def _one_side(pattern: Any, order: Order) -> tuple[Array, Array]:
+    """Colours of the columns that have entries."""
+    colors = column_colors(pattern, order)
+    filled = np.bincount(pattern.indices, minlength=pattern.shape[1]) > 0
+    return np.where(filled, colors, -1), np.full(pattern.shape[0], -1)
 
 
 def _longest_row(pattern: Any) -> int:
     return int(np.diff(pattern.indptr).max(initial=0))
 
 
-def _by_rows(pattern: Any, colors: Array) -> Array:
-    """Where the entries are in the flat table (colour, column), in the pattern's order."""
-    flipped = pattern.T.tocsr()
-    numbers = pattern.astype(np.int64)
-    numbers.data = np.arange(pattern.nnz)
-    places = np.empty(pattern.nnz, np.int64)
-    places[numbers.T.tocsr().data] = by_columns(flipped, colors)
-    return places
+def _by_length(pattern: Any) -> tuple[Array, Array]:
+    """Rows, longest first; how many directions it takes if the first 0, 1, ... are apart."""
+    lengths = np.diff(pattern.indptr)
+    longest = np.argsort(-lengths, kind="stable")
+    return longest, np.append(lengths[longest], 0) + np.arange(len(lengths) + 1)
+
+
+def _least_of_both(pattern: Any) -> int:
+    return int(_by_length(pattern)[1].min())
+
+
+def _both_sides(pattern: Any, order: Order) -> tuple[Array, Array]:
+    """Colours of some long rows, and of the columns by what the other rows have in them."""
+    longest, directions = _by_length(pattern)
+    apart = np.zeros(pattern.shape[0], bool)
+    apart[longest[: directions.argmin()]] = True
+    columns, _ = _one_side(_rows_of(pattern, ~apart), order)
+    rows, _ = _one_side(_rows_of(pattern, apart).T.tocsr(), order)
+    return columns, rows
+
+
+def _rows_of(pattern: Any, kept: Array) -> Any:
+    """The pattern with the other rows empty."""
+    lengths = np.diff(pattern.indptr)
+    indptr = np.append(0, np.cumsum(np.where(kept, lengths, 0)))
+    indices = pattern.indices[np.repeat(kept, lengths)]
+    ones = np.ones(len(indices), bool)
+    return scipy_sparse().csr_array((ones, indices, indptr), shape=pattern.shape)
 
 
 # Hessian ------------------------------------------------------------------------------------
@@ -180,15 +227,16 @@ def sparse_hessian(
     pattern = (whole + whole.T).tocsr()
     pattern.sort_indices()
     colors, places, mode = _hessian_colors(f, pattern, order)
-    count = _count(pattern, colors)
+    count = _count(colors)
     ends = np.cumsum([math.prod(shape_of(x)) for x in targets])
-    table = _compressed(images, leaves, np.split(colors, ends[:-1]), count)
+    split = np.split(colors, ends[:-1])
+    tables = [_compressed(images, leaves, split, count)] if count else []
     bounds = list(zip([0, *ends[:-1]], ends, strict=True))
 
     def block(a: int, b: int) -> SparseMatrix:
         parts = [_part(pattern, p, bounds[a], bounds[b]) for p in places]
         text = f"hessian by {mode}, {count} directions"
-        values = _read(table, [p.data for p in parts], targets[max(a, b)].dtype, f, text)
+        values = _read(tables, [p.data for p in parts], targets[max(a, b)].dtype, f, text)
         own = parts[0].astype(bool)
         own.data[:] = True
         return SparseMatrix("hessian", own, values, mode, colors[slice(*bounds[b])], count)
@@ -206,10 +254,10 @@ def _hessian_colors(
     from ``H[j, i]``, both are computed, and the mean is taken, as `hessian` does.
     """
     if any(node.op.name == "custom_gradient" for node in topological([f])):
-        colors = column_colors(pattern, order)
-        places = by_columns(pattern, colors)
+        colors, none = _one_side(pattern, order)
+        places = by_products(pattern, colors, none)
         return colors, [places, places[mirror(pattern)]], "forward"
-    colors = star_colors(pattern, order)
+    colors = star_colors(pattern, order) if pattern.nnz else np.full(pattern.shape[0], -1)
     return colors, [by_star(pattern, colors)], "symmetric"
 
 
@@ -225,10 +273,8 @@ def _part(pattern: Any, places: Array, rows: tuple[int, int], columns: tuple[int
 
 def _compressed(
     images: Sequence[Expr], leaves: Sequence[Expr], colors: Iterable[Array], count: int
-) -> Expr | None:
+) -> Expr:
     """The images of all directions, flat: (direction, element of all images)."""
-    if not count:
-        return None
     seeds = {leaf: _seeds(leaf, own, count) for leaf, own in zip(leaves, colors, strict=True)}
     widest = max((x.dtype for x in images), key=lambda d: d.itemsize)
     rows = []
@@ -242,19 +288,22 @@ def _compressed(
 
 def _seeds(leaf: Expr, colors: Array, count: int) -> Expr:
     """For each direction the sum of the unit vectors of its colour."""
-    dtype = uint8 if count <= 256 else int32
-    numbers = constant(colors.reshape(1, -1), dtype)
+    dtype = uint8 if count < 256 else int32
+    numbers = constant(np.where(colors < 0, count, colors).reshape(1, -1), dtype)
     chosen = equal(iota((count, len(colors)), 0, dtype), numbers)
     return reshape(cast(chosen, leaf.dtype), (count, *leaf.shape))
 
 
 def _read(
-    table: Expr | None, places: Sequence[Array], dtype: DType, stem: Expr, text: str
+    tables: Sequence[Expr], places: Sequence[Array], dtype: DType, stem: Expr, text: str
 ) -> Expr:
-    """The entries at their places, the mean if there are several ones."""
+    """The entries at their places in the tables, the mean if there are several places."""
     with stemming(f"d {text}", stem):
-        if table is None or not places[0].size:
+        if not places[0].size:
             return constant(np.zeros(0), dtype)
+        table = tables[0]
+        if len(tables) > 1:
+            table = concatenate([cast(t, dtype) for t in tables], 0)
         found = [_taken(table, p) for p in places]
         values = found[0] if len(found) == 1 else 0.5 * (found[0] + found[1])
         made = cast(values, dtype)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphc.diff import colouring
-from graphc.diff.colouring import by_columns, by_star, column_colors, star_colors
+from graphc.diff.colouring import by_products, by_star, column_colors, star_colors
 from graphc.errors import DifferentiationError, VerificationError
 
 ORDERS = [
@@ -70,6 +70,11 @@ def is_star_coloring(pattern, colors):
     return proper and all(np.unique(colors[list(p)]).size > 2 for p in paths)
 
 
+def none_of(pattern):
+    """No row takes part."""
+    return np.full(pattern.shape[0], -1)
+
+
 def products(pattern, colors, symmetric=False):
     """A random matrix of the pattern, and its products with the colours' directions, flat."""
     numbers = pattern.astype(float)
@@ -88,7 +93,9 @@ def test_columns_of_one_colour_share_no_row(pattern, order):
     assert is_column_coloring(pattern, colors)
     if pattern.nnz:
         numbers, flat = products(pattern, colors)
-        np.testing.assert_array_equal(flat[by_columns(pattern, colors)], numbers.data)
+        np.testing.assert_array_equal(
+            flat[by_products(pattern, colors, none_of(pattern))], numbers.data
+        )
 
 
 @given(patterns(symmetric=True), st.sampled_from(ORDERS))
@@ -141,10 +148,22 @@ def test_a_large_star_takes_no_quadratic_time():
     assert column_colors(pattern).max() == size - 1
 
 
+def test_a_long_row_takes_no_quadratic_time():
+    """Every column but the first takes the next colour: to count up to it would be 10^10."""
+    size = 100_000
+    spokes = np.arange(1, size)
+    rows = np.r_[np.zeros(size - 1, int), spokes, spokes]
+    columns = np.r_[spokes, np.zeros(size - 1, int), spokes]
+    ones = np.ones(3 * (size - 1), bool)
+    colors = column_colors(sp.csr_array((ones, (rows, columns)), shape=(size, size)))
+    assert colors[0] == 0
+    np.testing.assert_array_equal(np.sort(colors[1:]), spokes)
+
+
 def test_a_wrong_colouring_is_noticed():
     pattern = band(4, 1)
-    with pytest.raises(VerificationError, match="two entries of a row have one colour"):
-        by_columns(pattern, np.array([0, 1, 0, 1]))
+    with pytest.raises(VerificationError, match="an entry has no place of its own"):
+        by_products(pattern, np.array([0, 1, 0, 1]), none_of(pattern))
     with pytest.raises(VerificationError, match="an entry has no place of its own"):
         by_star(pattern, np.array([0, 1, 0, 1]))
 
@@ -156,6 +175,21 @@ def test_an_unknown_order_lists_those_there_are():
         "sparse is True, False or an order of colouring, not 'best'\n  hint: orders: largest"
     )
     assert "smallest_last" in str(error.value)
+
+
+def test_rows_and_columns_may_share_the_entries():
+    """An arrow: its first row by one product with rows, the others by two with columns."""
+    pattern = arrow(5)
+    columns, rows = np.array([0, 1, 1, 1, 1]), np.array([0, -1, -1, -1, -1])
+    numbers = pattern.astype(float)
+    numbers.data = np.arange(1.0, pattern.nnz + 1)
+    dense = numbers.todense()
+    forward = dense @ np.stack([columns == c for c in range(2)], 1)
+    backward = (rows == 0).astype(float) @ dense
+    flat = np.concatenate([forward.T.ravel(), backward])
+    np.testing.assert_array_equal(flat[by_products(pattern, columns, rows)], numbers.data)
+    with pytest.raises(VerificationError):
+        by_products(pattern, columns, none_of(pattern))
 
 
 def test_entries_of_the_mirror_image():

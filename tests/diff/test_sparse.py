@@ -50,7 +50,17 @@ SYSTEMS = {
     "blocks": (lambda x: (gr.reshape(x, (4, 3)) @ numbers(3, 3)) ** 2, (12,), 3),
     "one row": (lambda x: gr.sum(x**3), (9,), 1),
     "one column": (lambda x: gr.sin(x) * numbers(9), (), 1),
-    "arrow": (lambda x: x * x[0] + gr.pad(gr.sum(x), (0, 0)), (6,), 6),
+    "arrow": (lambda x: gr.concatenate([gr.sum(x**2, keepdims=True), x[1:] * x[0]]), (12,), 3),
+    "flipped arrow": (
+        lambda x: gr.concatenate([gr.sum(x[1:] ** 3, keepdims=True) * x[0], x[-1] * x[:-1]]),
+        (12,),
+        3,
+    ),
+    "small arrow": (
+        lambda x: gr.concatenate([gr.sum(x**2, keepdims=True), x[1:] * x[0]]),
+        (4,),
+        4,
+    ),
     "five points": (bratu, (9, 8), 7),
     "dense": (lambda x: gr.softmax(x), (5,), 5),
     "constant matrix": (lambda x: gr.tanh(np.triu(np.tri(8, 8, 2)) @ x), (8,), 3),
@@ -81,7 +91,8 @@ def test_jacobian_of_a_system(name, mode, backend):
         assert matrix.directions == least
     else:
         assert matrix.mode == mode
-    assert matrix.colors.shape == (matrix.shape[matrix.mode == "forward"],)
+    sizes = {"forward": x.size, "reverse": y.size, "mixed": y.size + x.size}
+    assert matrix.colors.shape == (sizes[matrix.mode],)
 
 
 FUNCTIONS = {
@@ -293,6 +304,35 @@ def test_reverse_mode_where_rows_are_fewer():
     matrix = gr.jacobian(gr.sum(gr.reshape(x**2, (4, 25)), 1), x, sparse=True)
     assert (matrix.mode, matrix.directions) == ("reverse", 1)
     assert matrix.colors.tolist() == [0, 0, 0, 0]
+
+
+def test_both_modes_together_where_one_would_need_too_many():
+    """A row that sees all, and a column that all see: an arrow of any size takes three."""
+    size = 20_000
+    x = gr.vector("x", size)
+    y = gr.concatenate([gr.sum(x[1:] ** 2, keepdims=True), x[1:] * x[0]])
+    matrix = gr.jacobian(y, x, sparse=True)
+    assert (matrix.mode, matrix.directions) == ("mixed", 3)
+    rows, columns = np.split(matrix.colors, [size])
+    assert rows.tolist() == [0] + [-1] * (size - 1)
+    assert columns.tolist() == [0] + [1] * (size - 1)
+    at = numbers(size)
+    found = gr.compile(x, matrix)(at)
+    expected = sp.diags_array(np.append(0.0, np.full(size - 1, at[0]))).tolil()
+    expected[1:, 0] = at[1:, None]
+    expected[0, 1:] = 2 * at[1:]
+    assert np.abs(found - expected.tocsr()).max() == 0
+
+
+def test_both_modes_together_for_a_long_column():
+    z = gr.vector("z", 97)
+    y = gr.sum(gr.reshape(z[1:], (12, 8)) ** 2, 1) * z[0]
+    matrix = gr.jacobian(y, z, sparse=True)
+    assert (matrix.mode, matrix.directions) == ("mixed", 2)
+    found, dense = gr.compile(z, [matrix, gr.jacobian(y, z)])(numbers(97))
+    np.testing.assert_allclose(found.todense(), dense, rtol=1e-14)
+    for mode, count in (("forward", 9), ("reverse", 12)):
+        assert gr.jacobian(y, z, sparse=True, mode=mode).directions == count
 
 
 # Compiled functions ---------------------------------------------------------------------------
