@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from math import gcd
 
+from graphc.loops.in_place import successors
 from graphc.loops.ir import (
     BandKernel,
     Buffer,
@@ -17,11 +19,17 @@ from graphc.loops.ir import (
     products_of,
     statements,
 )
-from graphc.types import Dim, Size, product, same_size
+from graphc.loops.place import Piece, Span, place
+from graphc.types import Dim, Size, evaluate_size, product, same_size, size_symbols
 
 ALIGNMENT = 64
 
-Span = tuple[int, int]
+#: Cells for blocks of one line are worth while if there are as many.
+_MANY = 200
+#: The largest of several symbolic sizes is cut into at most so many units.
+_UNITS = 64
+#: Plans for symbolic sizes are compared where each symbol has this value.
+_TYPICAL = 100
 
 
 def buffers_of(kernel: Kernel) -> list[tuple[Buffer, bool]]:
@@ -49,59 +57,63 @@ def buffers_of(kernel: Kernel) -> list[tuple[Buffer, bool]]:
     return found
 
 
-def aligned_bytes(buffer: Buffer) -> Size:
-    """Bytes of a buffer, rounded up to the alignment."""
-    size = product(buffer.shape) * buffer.dtype.itemsize
+def aligned(size: Size) -> Size:
+    """The next multiple of the alignment."""
     return (size + (ALIGNMENT - 1)) // ALIGNMENT * ALIGNMENT
 
 
-@dataclass
-class _Slot:
-    """A piece of workspace that buffers with disjoint lifetimes share."""
+@dataclass(eq=False)
+class _Block:
+    """A piece of workspace: one buffer, or several that follow one another in its place."""
 
-    size: Size
-    spans: list[Span]
+    size: Size  # in bytes, not rounded
+    span: Span
+    buffers: list[Buffer]
 
-    def free(self, span: Span) -> bool:
-        return all(span[1] < first or last < span[0] for first, last in self.spans)
+    @property
+    def nbytes(self) -> Size:
+        return aligned(self.size)
+
+
+#: Where blocks begin, and the end of all.
+_Plan = tuple[dict[_Block, Size], Size]
 
 
 def plan(kernels: Sequence[Kernel]) -> tuple[tuple[tuple[Buffer, Size], ...], Size]:
     """Offset in bytes of every workspace buffer, and the total.
 
-    Sizes that are numbers are placed best-fit: largest first, each at the lowest offset that is
-    free while it lives. The many small ones of scalar graphs take turns in cells of one line.
-    Symbolic sizes share slots of provably sufficient size.
+    A result of an elementwise kernel lies where an operand lay that is read there for the last
+    time. Sizes that are numbers are placed by `place`, but for the very many of one line in
+    scalar graphs, which take turns in cells of their own. Symbolic sizes follow behind: those
+    that are multiples of one product of symbols are placed as multiples of a common unit,
+    others share slots of provably sufficient size.
     """
+    blocks = _blocks(kernels)
+    numbers = [b for b in blocks if isinstance(b.size, int)]
+    cells = [b for b in numbers if b.nbytes == ALIGNMENT]
+    if len(cells) < _MANY:
+        cells = []
+    first, end = _cells(cells)
+    starts: dict[_Block, Size] = dict(first)
+    rest = [b for b in numbers if b not in first]
+    for found in (_numbers(rest), _symbolic([b for b in blocks if b not in set(numbers)])):
+        starts.update({block: end + start for block, start in found[0].items()})
+        end = end + found[1]
+    return tuple((buffer, starts[b]) for b in blocks for buffer in b.buffers), end
+
+
+def _blocks(kernels: Sequence[Kernel]) -> list[_Block]:
+    """The buffers that need memory, in order of their first use."""
     spans = _lifetimes(kernels)
-    sizes = {b: aligned_bytes(b) for b in spans}
-    offsets, total = _cells([b for b in spans if sizes[b] == ALIGNMENT], spans)
-    numbers = {b: n for b, n in sizes.items() if isinstance(n, int) and n != ALIGNMENT}
-    top = total
-    placed: list[_Placed] = []
-    for buffer in sorted(numbers, key=lambda b: (-numbers[b], spans[b], b.name)):
-        start = _lowest(numbers[buffer], spans[buffer], placed)
-        placed.append(_Placed(start, start + numbers[buffer], spans[buffer]))
-        offsets[buffer] = total + start
-        top = max(top, total + start + numbers[buffer])
-    end: Size = top
-    slots: list[_Slot] = []
-    chosen = {b: _slot(n, spans[b], slots) for b, n in sizes.items() if not isinstance(n, int)}
-    starts: dict[int, Size] = {}
-    for slot in slots:
-        starts[id(slot)] = end
-        end = end + slot.size
-    symbolic = {b: starts[id(s)] for b, s in chosen.items()}
-    return (*offsets.items(), *symbolic.items()), end
-
-
-@dataclass(frozen=True, slots=True)
-class _Placed:
-    """Bytes that a buffer takes, and when."""
-
-    start: int
-    end: int
-    span: Span
+    found = {
+        b: _Block(product(b.shape) * b.dtype.itemsize, span, [b]) for b, span in spans.items()
+    }
+    for old, new in sorted(successors(kernels, spans), key=lambda pair: spans[pair[1]]):
+        block = found[old]
+        block.buffers.append(new)
+        block.span = block.span[0], spans[new][1]
+        found[new] = block
+    return list(dict.fromkeys(found.values()))
 
 
 def _lifetimes(kernels: Sequence[Kernel]) -> dict[Buffer, Span]:
@@ -115,16 +127,22 @@ def _lifetimes(kernels: Sequence[Kernel]) -> dict[Buffer, Span]:
     return spans
 
 
-def _cells(
-    buffers: Sequence[Buffer], spans: Mapping[Buffer, Span]
-) -> tuple[dict[Buffer, Size], int]:
-    """Offsets of buffers of one line each: a cell is free again after its buffer's last use."""
+def _numbers(blocks: Sequence[_Block]) -> _Plan:
+    """Blocks whose sizes are numbers."""
+    lines = [evaluate_size(b.nbytes, {}) // ALIGNMENT for b in blocks]
+    pieces = [Piece(n, b.span) for n, b in zip(lines, blocks, strict=True)]
+    starts, end = place(pieces)
+    return {b: s * ALIGNMENT for b, s in zip(blocks, starts, strict=True)}, end * ALIGNMENT
+
+
+def _cells(blocks: Sequence[_Block]) -> _Plan:
+    """Blocks of one line each: a cell is free again after its block's last use."""
     free: list[int] = []
     busy: list[tuple[int, int]] = []  # last use, cell
-    offsets: dict[Buffer, Size] = {}
+    starts: dict[_Block, Size] = {}
     count = 0
-    for buffer in sorted(buffers, key=lambda b: spans[b]):
-        first, last = spans[buffer]
+    for block in sorted(blocks, key=lambda b: b.span):
+        first, last = block.span
         while busy and busy[0][0] < first:
             heappush(free, heappop(busy)[1])
         if not free:
@@ -132,21 +150,65 @@ def _cells(
             count += 1
         cell = heappop(free)
         heappush(busy, (last, cell))
-        offsets[buffer] = cell * ALIGNMENT
-    return offsets, count * ALIGNMENT
+        starts[block] = cell * ALIGNMENT
+    return starts, count * ALIGNMENT
 
 
-def _lowest(size: int, span: Span, placed: Sequence[_Placed]) -> int:
-    """The lowest offset with room for ``size`` bytes while ``span`` lasts."""
-    busy = sorted(
-        (p.start, p.end) for p in placed if p.span[0] <= span[1] and span[0] <= p.span[1]
-    )
-    start = 0
-    for low, high in busy:
-        if start + size <= low:
-            break
-        start = max(start, high)
-    return start
+# Symbolic sizes -------------------------------------------------------------------------------
+
+
+def _symbolic(blocks: Sequence[_Block]) -> _Plan:
+    """Blocks whose sizes are polynomials: the better of two plans, at typical sizes."""
+    groups: dict[object, list[_Block]] = {}
+    for block in blocks:
+        assert isinstance(block.size, Dim)
+        terms = block.size.terms
+        groups.setdefault(terms[0][0] if len(terms) == 1 else None, []).append(block)
+    parts = [_slots(g) if key is None else _units(g) for key, g in groups.items()]
+    starts: dict[_Block, Size] = {}
+    end: Size = 0
+    for part, size in parts:
+        starts.update({block: end + start for block, start in part.items()})
+        end = end + size
+    symbols = {s for block in blocks for s in size_symbols(block.size)}
+    at = dict.fromkeys(symbols, _TYPICAL)
+    simple = _slots(blocks)
+    return simple if evaluate_size(simple[1], at) <= evaluate_size(end, at) else (starts, end)
+
+
+def _units(blocks: Sequence[_Block]) -> _Plan:
+    """Blocks of sizes ``c * m``, with numbers c and one product m of symbols."""
+    terms = [b.size.terms[0] for b in blocks if isinstance(b.size, Dim)]
+    factors = [factor for _, factor in terms]
+    # A coarse unit wastes little of each block, and little is lost when it is rounded to lines.
+    factor = max(gcd(*factors), -(-max(factors) // _UNITS))
+    unit = aligned(Dim({terms[0][0]: factor}))
+    pieces = [Piece(-(-f // factor), b.span) for f, b in zip(factors, blocks, strict=True)]
+    starts, end = place(pieces)
+    return {b: s * unit for b, s in zip(blocks, starts, strict=True)}, end * unit
+
+
+@dataclass
+class _Slot:
+    """A piece of workspace that blocks with disjoint lifetimes share."""
+
+    size: Size
+    spans: list[Span]
+
+    def free(self, span: Span) -> bool:
+        return all(span[1] < first or last < span[0] for first, last in self.spans)
+
+
+def _slots(blocks: Sequence[_Block]) -> _Plan:
+    """Blocks of any sizes."""
+    slots: list[_Slot] = []
+    chosen = {b: _slot(b.nbytes, b.span, slots) for b in blocks}
+    starts: dict[int, Size] = {}
+    end: Size = 0
+    for slot in slots:
+        starts[id(slot)] = end
+        end = end + slot.size
+    return {b: starts[id(slot)] for b, slot in chosen.items()}, end
 
 
 def _slot(size: Size, span: Span, slots: list[_Slot]) -> _Slot:
