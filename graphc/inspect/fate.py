@@ -10,7 +10,9 @@ from graphc.inspect.lineage import Lineage
 from graphc.inspect.notation import inline
 from graphc.inspect.provenance import said
 from graphc.loops.access import VIEWS
+from graphc.loops.epilogue import obstacle, touched
 from graphc.loops.group import LEAVES, OWN_KERNEL, Group, is_scalar_constant
+from graphc.loops.ir import ContractionKernel, LoopKernel
 from graphc.pipeline import Options
 from graphc.types import same_size
 
@@ -77,15 +79,23 @@ def _apart(kernels: KernelMap, a: Expr, b: Expr) -> list[str]:
             ]
         return list(_unrefused(kernels, one, two))
     reasons = [f"{said(x)}: {x.op.name} has a kernel of its own" for x in dict.fromkeys(alone)]
-    if any(x.op.name == "contract" for x in alone):
-        reasons.append(_EPILOGUE)
-    return reasons
+    return reasons + [r for x, y in ((a, b), (b, a)) if (r := _beside_product(kernels, x, y))]
 
 
-_EPILOGUE = (
-    "products take in only passes over their own elements, each by itself, and thin products "
-    "that read the same rows"
-)
+def _beside_product(kernels: KernelMap, x: Expr, y: Expr) -> str | None:
+    """Why the kernel of a node is no part of the kernel of a product."""
+    names = [kernels.place(node)[1][0] for node in (x, y)]
+    product, other = (kernels.kernels[name] for name in names)
+    if not isinstance(product, ContractionKernel):
+        return None
+    reads, _ = touched(product)
+    _, writes = touched(other)
+    if reads & writes:
+        return "a product reads each element many times: what it reads must be complete before"
+    if not isinstance(other, LoopKernel):
+        return None
+    reason = obstacle(product, other) or "a kernel between them needs the one, or disturbs it"
+    return f"a product takes in only a pass over its own elements; {names[1]}: {reason}"
 
 
 def _unit(kernels: KernelMap, node: Expr) -> Group | Expr:

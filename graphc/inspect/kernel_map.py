@@ -21,6 +21,8 @@ class KernelMap:
 
     Attributes
     ----------
+    kernels
+        All kernels by name.
     own
         The kernels of the group of a node, or of the node itself.
     inside
@@ -31,6 +33,7 @@ class KernelMap:
 
     def __init__(self, fusion: Fusion, program: Program) -> None:
         self.fusion = fusion
+        self.kernels = {kernel.name: kernel for kernel in program.kernels}
         self._writers = _writers(program)
         self.own: dict[Expr, tuple[str, ...]] = {}
         self.inside: dict[Expr, list[str]] = {}

@@ -51,7 +51,7 @@ def _join(kernels: list[Kernel], last: LoopKernel) -> None:
     place = next(i for i, kernel in enumerate(kernels) if kernel is last)
     for start in range(place)[::-1]:
         product = kernels[start]
-        if isinstance(product, ContractionKernel) and is_epilogue(product, last):
+        if isinstance(product, ContractionKernel) and obstacle(product, last) is None:
             between = kernels[start + 1 : place]
             if passes(product, between):
                 kernels[start : place + 1] = [*between, _joined(product, last)]
@@ -135,25 +135,29 @@ def _writes_parameter(kernel: Kernel) -> bool:
 # Form ----------------------------------------------------------------------------------------
 
 
-def is_epilogue(product: ContractionKernel, last: LoopKernel) -> bool:
-    """Whether a kernel is a pass over the elements of a product, each by itself."""
+def obstacle(product: ContractionKernel, last: LoopKernel) -> str | None:
+    """Why a kernel is not a pass over the elements of a product, each by itself; or None."""
     here = _element(product, last.body)
-    if here is None or not is_plain(product) or product.epilogue is not None:
-        return False
+    if here is None:
+        return "it is no single pass over the elements of the product"
+    if not is_plain(product):
+        return "the product is one of many, or not of floats, or not row by row in memory"
+    if product.epilogue is not None:
+        return "the product has another pass already"
     reads, _ = touched(product)
     if product.out.buffer.name not in touched(last)[0]:
-        return False
+        return "it does not read the product"
     stored = {s.buffer.name for s in statements(last.body) if isinstance(s, Store)}
     if stored & {*reads, product.out.buffer.name}:
-        return False
+        return "it stores where the product reads"
     for s in statements(last.body):
         if isinstance(s, Load | Store):
             moves = s.buffer.name in {*stored, product.out.buffer.name}
             if s.buffer.kind == "row" or (moves and not _is_at(s.index, here)):
-                return False
+                return "it reads or stores other elements than the one that it stands at"
             if isinstance(s, Store) and s.add:
-                return False
-    return True
+                return "it adds to memory"
+    return None
 
 
 def is_plain(product: ContractionKernel) -> bool:

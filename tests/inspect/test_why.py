@@ -88,6 +88,24 @@ def test_what_keeps_nodes_in_two_kernels_is_said() -> None:
     )
 
 
+def test_what_is_no_part_of_a_product_is_said() -> None:
+    x, w = gr.matrix("x", "n", 300), gr.matrix("w", 300, 200)
+    before = gr.tanh(x)
+    product = before @ w
+    after = gr.softmax(product)
+    f = gr.compile([x, w], after)
+    found = reasons(f, "fuse", before, product)
+    assert "contract has a kernel of its own" in found
+    assert "a product reads each element many times" in found
+    found = reasons(f, "fuse", product, after)
+    assert (
+        "a product takes in only a pass over its own elements; k2: it is no single pass"
+        in found
+    )
+    h = gr.tanh(x @ w)
+    assert gr.compile([x, w], h).why_not("fuse", h, h.args[0]).happened
+
+
 def test_what_is_no_computation_has_no_kernel() -> None:
     x = vector()
     one = gr.constant(2.5, "float64")
