@@ -7,6 +7,7 @@ from typing import TypeAlias
 from graphc.expr import Expr, apply
 from graphc.ops import elementwise as ew
 from graphc.ops.elementwise import cast, where
+from graphc.ops.movement import reshape
 from graphc.ops.table import Op
 from graphc.rewrite.engine import REASSOCIATING, rule
 from graphc.rewrite.match import is_number, is_scalar, like, number
@@ -23,7 +24,8 @@ def _split(x: Expr, node: Expr) -> tuple[Op, Expr, Expr] | None:
         inner = _split(x.args[0], node)
         if inner is None:
             return None
-        return inner[0], apply(x.op, (inner[1],), x.attrs), inner[2]
+        op, y, c = inner
+        return op, apply(x.op, (y,), x.attrs), c if is_scalar(c) else reshape(c, ())
     if x.op not in (ew.mul, ew.div):
         return None
     orders = (x.args, x.args[::-1]) if x.op is ew.mul else (x.args,)

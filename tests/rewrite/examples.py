@@ -193,7 +193,11 @@ EXAMPLES: dict[str, list[Example]] = {
     "div-power-of-two": [lambda v: v.x / 4.0, lambda v: v.x / -0.25],
     "div-constant": [lambda v: v.x / 3.0],
     # factoring
-    "scalar-out-of-mul": [lambda v: v.x * v.s * v.y, lambda v: v.y * (v.x / v.s)],
+    "scalar-out-of-mul": [
+        lambda v: v.x * v.s * v.y,
+        lambda v: v.y * (v.x / v.s),
+        lambda v: gr.reshape(v.x[:1] * constant([1.5], v.dtype), ()) * v.s,
+    ],
     "scalar-out-of-dividend": [lambda v: v.x * v.s / v.y, lambda v: v.x / v.s / v.y],
     "scalar-out-of-divisor": [lambda v: v.x / (v.y * v.s), lambda v: v.x / (v.y / v.s)],
     "scalars-together": [
