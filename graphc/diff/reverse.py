@@ -130,11 +130,12 @@ def accumulate(
         if not goes_on:
             continue
         with stemming(f"d {node.op.name}", node):
-            pieces = pull(node, spread(ct, node))
+            pieces = list(pull(node, spread(ct, node)))
             note_parts(pieces)
-            for x, piece in zip(node.args, pieces, strict=True):
+            for place, (x, piece) in enumerate(zip(node.args, pieces, strict=True)):
                 if piece is not None and x in on_path and x.dtype.is_float:
-                    pending.setdefault(x, []).append(_unbroadcast(piece, x))
+                    pieces[place] = piece = _unbroadcast(piece, x)
+                    pending.setdefault(x, []).append(piece)
     return table
 
 

@@ -65,6 +65,13 @@ def test_reverse_mode_names_the_operand(op: str, place: int) -> None:
     assert not [r for r in found if r.startswith(f"d {op}/d ") and r[-1] != str(place)]
 
 
+def test_sums_over_repeated_operands_belong_to_the_operand() -> None:
+    bias = vector("bias")
+    y = gr.sum(gr.tanh(A + bias))
+    assert rules(gr.grad(y, bias)) == ["add", "d add/d 1"]
+    assert gr.grad(y, bias).op.name == "sum"
+
+
 @pytest.mark.parametrize("op", ["mul", "div", "pow", "atan2", "logaddexp"])
 @pytest.mark.parametrize("place", [0, 1])
 def test_forward_mode_and_textbook_name_the_operand(op: str, place: int) -> None:
