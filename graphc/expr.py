@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
+from math import isnan
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -218,13 +219,17 @@ class Attrs(dict[str, Any]):
 _NO_ATTRS = Attrs()
 
 
+#: What arrays of constants hold, in NumPy's terms.
+_HELD = frozenset(d.numpy for d in DTYPES.values())
+
+
 class Literal:
     """The value of a constant: an array that compares by type, shape and bits."""
 
     __slots__ = ("_key", "array")
 
     def __init__(self, array: np.ndarray[Any, Any]) -> None:
-        self.array = np.ascontiguousarray(array).reshape(np.shape(array))
+        self.array = (array if array.flags.c_contiguous else array.copy()).view()
         self.array.setflags(write=False)
         self._key = (array.dtype.str, array.shape, self.array.tobytes())
 
@@ -526,7 +531,7 @@ def constant(value: Any, dtype: DTypeLike | None = None) -> Expr:
     if dtype is None and isinstance(value, float) and not isinstance(value, np.generic):
         dtype = current_dtype()
     array = np.asarray(value, None if dtype is None else as_dtype(dtype).numpy)
-    if array.dtype.name not in DTYPES:
+    if array.dtype not in _HELD:
         if array.dtype.kind not in "fiu":
             raise DTypeError(
                 f"{array.dtype.name} values cannot be a constant",
@@ -560,7 +565,7 @@ def refuse_bool(what: str, value: Any) -> None:
 
 def check_number(value: Any) -> None:
     """Refuse a NaN that slips into an expression: it would silently spread to every result."""
-    if isinstance(value, (int, Dim)):
+    if isinstance(value, (int, Dim)) or (isinstance(value, float) and not isnan(value)):
         return
     array = np.asarray(value)
     if array.dtype.kind == "f" and np.isnan(array).any():

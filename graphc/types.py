@@ -70,9 +70,9 @@ _WIDENED = {"float16": "float32", "int16": "int32", "uint16": "int32", "uint32":
 _WIDENED["uint64"] = "int64"
 
 
-@cache
-def _dtype_of_numpy(name: str, strict: bool) -> DType:
-    name = name if strict else _WIDENED.get(name, name)
+@cache  # NumPy takes microseconds to make a name
+def _dtype_of_numpy(dtype: np.dtype[Any], strict: bool) -> DType:
+    name = dtype.name if strict else _WIDENED.get(dtype.name, dtype.name)
     if name not in DTYPES:
         raise DTypeError(
             f"element type {name!r} is not supported", hint=f"one of {', '.join(DTYPES)}"
@@ -85,15 +85,15 @@ def as_dtype(dtype: DTypeLike) -> DType:
     if isinstance(dtype, DType):
         return dtype
     try:
-        name = np.dtype(dtype).name
+        found = np.dtype(dtype)
     except TypeError as error:
         raise DTypeError(f"{dtype!r} is not an element type") from error
-    return _dtype_of_numpy(name, True)
+    return _dtype_of_numpy(found, True)
 
 
 def from_numpy(dtype: np.dtype[Any]) -> DType:
     """The type that holds a NumPy result type; float16 and the missing integers widen."""
-    return _dtype_of_numpy(dtype.name, False)
+    return _dtype_of_numpy(dtype, False)
 
 
 def promote(*operands: DType | int | float | bool) -> DType:

@@ -118,7 +118,7 @@ def promoted(op: Op, args: Sequence[ExprLike]) -> list[Expr]:
     lifted = [a if isinstance(a, Expr) or is_weak(a) else as_expr(a) for a in args]
     if not any(isinstance(a, Expr) for a in lifted):
         lifted = [as_expr(a) for a in lifted]
-    given = tuple(a.dtype if isinstance(a, Expr) else type(sample(a)) for a in lifted)
+    given = tuple([a.dtype if isinstance(a, Expr) else type(sample(a)) for a in lifted])
     try:
         dtypes = _promotion(op, given)
     except TypeError:

@@ -16,9 +16,10 @@ LIMIT = 1 << 16
 @rule("", EXACT, stage="fold", has="constant")
 def fold_constants(node: Expr, *args: Expr) -> Expr | None:
     """f(constants) -> its value, if it has no more elements than the operands together."""
-    if not args or any(a.op.name != "constant" for a in args):
-        return None
-    size = known_size(node.shape)
+    for a in args:
+        if a.op.name != "constant":
+            return None
+    size = known_size(node.shape) if args else None
     given = sum(known_size(a.shape) or 0 for a in args)
     if size is None or size > LIMIT or size > given:
         return None

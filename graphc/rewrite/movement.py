@@ -274,7 +274,7 @@ def reshape_of_scaled(node: Expr, x: Expr) -> Expr | None:
 @rule("", EXACT, has="reshape mul div")
 def implicit_leading_ones(node: Expr, *args: Expr) -> Expr | None:
     """f(x, y) -> f(x, z), where y is z with leading axes of size 1: broadcasting adds them."""
-    if node.op.family != "elementwise" or len(args) < 2:
+    if node.op.family != "elementwise" or len(args) < 2 or is_scalar(node):
         return None
     bare = [_without_leading_ones(a) for a in args]
     if all(a is b for a, b in zip(args, bare, strict=True)):
