@@ -411,7 +411,7 @@ COMPILE: dict[str, tuple[type[Exception], Callable[[], Any], str]] = {
         lambda: gr.compile(s, s, skip=["cse", "fusion"]),
         """
         compile: there is no stage 'fusion' to skip
-          hint: stages: cse, fold, simplify, stabilize, multiply-add, fuse
+          hint: stages: roll, cse, fold, simplify, stabilize, multiply-add, fuse
         """,
     ),
     "stage that is needed": (
@@ -419,7 +419,7 @@ COMPILE: dict[str, tuple[type[Exception], Callable[[], Any], str]] = {
         lambda: gr.compile(s, s, skip="expand"),
         """
         compile: there is no stage 'expand' to skip
-          hint: stages: cse, fold, simplify, stabilize, multiply-add, fuse
+          hint: stages: roll, cse, fold, simplify, stabilize, multiply-add, fuse
         """,
     ),
     "name": (
