@@ -263,7 +263,8 @@ def _made(node: Expr) -> Step:
         return Step("derivative", origin.rule, BUILDING, detail, node, node.source)
     if origin.copy_of is not None:
         detail = f"{said(origin.copy_of)} again, mapped or on other operands"
-        return Step("rewrite", "copy", BUILDING, detail, node, node.source)
+        rule = "map" if origin.rule == "map" else "copy"
+        return Step("rewrite", rule, BUILDING, detail, node, node.source)
     if is_derivative_rule(origin.rule):
         rule, detail = derivative_rule(node)
         return Step("derivative", rule, BUILDING, detail, node, node.source)
