@@ -230,7 +230,7 @@ def hessian(
     """
     wanted = as_list(targets)
     slopes = grad(output, wanted, unused=unused)
-    if sparse:
+    if sparse and wanted:
         found = sparse_hessian(output, wanted, slopes, order_of(sparse))
         return found[0][0] if isinstance(targets, Expr) else found
     blocks: list[list[Expr]] = []

@@ -276,6 +276,12 @@ def test_a_pattern_without_entries():
     assert gr.compile(empty, gr.jacobian(2 * empty, empty, sparse=True))([]).shape == (0, 0)
 
 
+def test_no_targets_no_blocks():
+    x = gr.vector("x", 3)
+    assert gr.hessian(gr.sum(x), [], sparse=True) == gr.hessian(gr.sum(x), []) == []
+    assert gr.jacobian(x, [], sparse=True) == []
+
+
 def test_values_are_expressions_like_any_other():
     x = gr.vector("x", 5)
     matrix = gr.hessian(rosenbrock(x), x, sparse=True)
