@@ -61,7 +61,15 @@ class Source:
         return linecache.getline(self.file, self.line).strip()
 
     def __str__(self) -> str:
-        return f"{os.path.basename(self.file)}:{self.line}"
+        return f"{_notebook_cell(self.file) or os.path.basename(self.file)}:{self.line}"
+
+
+def _notebook_cell(file: str) -> str | None:
+    """``In[3]``, if that is what IPython calls the cell that has this file name."""
+    running: Any = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    shell = running and running()
+    found = shell and shell.compile.format_code_name(file)
+    return str(found[1]) if found else None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -352,8 +360,20 @@ class Expr:
         raise DTypeError(
             "a symbolic value has no truth value",
             where=describe([("value", self)]),
-            hint="use gr.where for a choice, gr.equal for a comparison, `is` for identity",
+            hint=_truth_hint(self),
         )
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise DTypeError(
+            "an expression cannot be assigned to: it does not change",
+            where=describe([("value", self)]),
+            hint="make a new one: gr.where(mask, new, x), or gr.concatenate of its parts",
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        hint = _HINTS.get(name)
+        text = f"an expression has no attribute {name!r}"
+        raise AttributeError(f"{text}\n  hint: {hint}" if hint else text)
 
     def __float__(self) -> float:
         raise _not_a_number(self, "float")
@@ -419,11 +439,32 @@ class Expr:
         def astype(self, dtype: DTypeLike) -> Expr: ...
 
 
+_CALL = "compile it, f = gr.compile(inputs, value), and call f with arrays"
+#: What to use for attributes that arrays of other libraries have.
+_HINTS = {
+    "backward": "gr.grad(loss, parameters) gives the gradients, as expressions",
+    "grad": "gr.grad(loss, parameters) gives the gradients, as expressions",
+    "requires_grad": "any float can be differentiated: gr.grad(loss, targets)",
+    "detach": "gr.stop_gradient(x)",
+    **dict.fromkeys(("numpy", "item", "tolist", "value", "data", "eval"), _CALL),
+}
+
+
+def _truth_hint(x: Expr) -> str:
+    if x.op.name in ("less", "less_equal", "greater", "greater_equal"):
+        return (
+            "gr.where chooses; gr.maximum and gr.minimum for max and min, & for and, | for or"
+        )
+    if x.dtype.is_bool:
+        return "gr.where chooses; &, | and ~ stand for and, or and not"
+    return "use gr.where for a choice, gr.equal for a comparison, `is` for identity"
+
+
 def _not_a_number(x: Expr, what: str) -> DTypeError:
     return DTypeError(
         f"a symbolic value cannot be turned into {what}",
         where=describe([("value", x)]),
-        hint="compile it, f = gr.compile(inputs, value), and call f with arrays",
+        hint=_CALL,
     )
 
 
@@ -530,7 +571,12 @@ def constant(value: Any, dtype: DTypeLike | None = None) -> Expr:
         return apply(SIZE, (), {"size": value, "dtype": as_dtype(dtype or int64)})
     if dtype is None and isinstance(value, float) and not isinstance(value, np.generic):
         dtype = current_dtype()
-    array = np.asarray(value, None if dtype is None else as_dtype(dtype).numpy)
+    try:
+        array = np.asarray(value, None if dtype is None else as_dtype(dtype).numpy)
+    except OverflowError:
+        raise _too_large(value, as_dtype(dtype or int64)) from None
+    if array.dtype.kind == "O" and isinstance(value, int):
+        raise _too_large(value, int64)
     if array.dtype not in _HELD:
         if array.dtype.kind not in "fiu":
             raise DTypeError(
@@ -543,6 +589,15 @@ def constant(value: Any, dtype: DTypeLike | None = None) -> Expr:
             )
         array = array.astype(from_numpy(array.dtype).numpy)
     return apply(CONSTANT, (), {"value": Literal(array)})
+
+
+def _too_large(value: Any, dtype: DType) -> DTypeError:
+    bits = f"an integer of {value.bit_length()} bits" if isinstance(value, int) else "a number"
+    return DTypeError(
+        f"{bits} is out of range for {dtype}",
+        where=[f"at  {line}" for line in [user_line()] if line],
+        hint='scale it, or give it a wider type: gr.constant(value, "float64")',
+    )
 
 
 def as_expr(value: ExprLike) -> Expr:

@@ -5,19 +5,52 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from graphc.errors import DifferentiationError, DTypeError, ShapeError
+from graphc.errors import DifferentiationError, DTypeError, GraphError, ShapeError
 from graphc.expr import Expr, ExprLike, constant, describe, topological
+from graphc.structure import flatten
 
 Unused = Literal["error", "zero"]
 
 
-def as_list(given: Expr | Sequence[Expr]) -> list[Expr]:
-    """One expression or several, as a list."""
-    return [given] if isinstance(given, Expr) else list(given)
+def as_list(given: Any) -> list[Expr]:
+    """One expression or several, also in a dict or nested, as a list (else GraphError)."""
+    found, _ = flatten(given)
+    for x in found:
+        check_expression(x)
+    if given is None:
+        raise GraphError("a derivative was asked for with None, not an expression", hint=_HINT)
+    return found
+
+
+def in_form(given: Any, values: Sequence[Any]) -> Any:
+    """A value for each expression, in the form of these: dicts give dicts, sequences lists."""
+    _, form = flatten(given)
+    return list(values) if form.flat and form.kind is tuple else form.build(values)
+
+
+_HINT = "give expressions: an input, a parameter or any other node, in lists or dicts"
+
+
+def check_expression(x: Any) -> None:
+    """GraphError, with the remedy, if something else was given."""
+    if isinstance(x, Expr):
+        return
+    hint = _HINT
+    if hasattr(x, "graph") and hasattr(x, "snapshots"):
+        hint = "differentiate what it was compiled from, f.graph.outputs, and compile that too"
+    elif callable(x):
+        hint = "derivatives are taken of expressions: call the function on inputs first"
+    elif isinstance(x, str):
+        hint = (
+            f"give the node itself, not its name: the {x} that gr.tensor or gr.parameter made"
+        )
+    what = f"{x!r}" if isinstance(x, (str, int, float)) else type(x).__name__
+    raise GraphError(f"a derivative was asked for with {what}, not an expression", hint=hint)
 
 
 def check_output(who: str, output: Expr) -> None:
     """The output must be a float."""
+    check_expression(output)
     if not output.dtype.is_float:
         raise DifferentiationError(
             f"{who}: the output is {output.dtype}, not a float",

@@ -7,10 +7,10 @@ count each). The table is built of expressions, so the result is a graph again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from operator import add
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 from graphc.diff.checks import (
     Unused,
@@ -19,6 +19,7 @@ from graphc.diff.checks import (
     check_scalar,
     check_targets,
     directions,
+    in_form,
 )
 from graphc.diff.pieces import side_by_side
 from graphc.errors import UnsupportedOpError
@@ -37,6 +38,8 @@ from graphc.ops.elementwise import logical_not, logical_or, mask_of, masked, neg
 from graphc.ops.leaves import tensor
 from graphc.ops.movement import broadcast_to, sum_to
 from graphc.ops.table import Partial
+
+K = TypeVar("K")
 
 
 def scale(ct: Expr, by: Partial) -> Expr:
@@ -205,11 +208,13 @@ def under_mask(
 def grad(output: Expr, targets: Expr, *, unused: Unused = "error") -> Expr: ...
 @overload
 def grad(output: Expr, targets: Sequence[Expr], *, unused: Unused = "error") -> list[Expr]: ...
-
-
+@overload
 def grad(
-    output: Expr, targets: Expr | Sequence[Expr], *, unused: Unused = "error"
-) -> Expr | list[Expr]:
+    output: Expr, targets: Mapping[K, Expr], *, unused: Unused = "error"
+) -> dict[K, Expr]: ...
+
+
+def grad(output: Expr, targets: Any, *, unused: Unused = "error") -> Any:
     """Gradient of a scalar, as a graph: one Expr for each target, of the target's type.
 
     Parameters
@@ -217,7 +222,8 @@ def grad(
     output
         A float of rank 0.
     targets
-        Nodes (leaves or not) to differentiate with respect to.
+        Nodes (leaves or not) to differentiate with respect to: one, a list, a dict, or these
+        nested. The gradients come in the same form.
     unused
         ``"error"``: a target that the output does not depend on raises; ``"zero"``: its
         gradient is zeros. A target that is reached through steps or integers only has a
@@ -236,11 +242,11 @@ def grad(
     >>> round(float(gr.compile(x, slope)(1.0)), 6)
     1.381773
     """
-    wanted = as_list(targets)
     check_scalar("grad", output)
+    wanted = as_list(targets)
     check_targets("grad", [output], wanted, unused)
     found = pulled([output], wanted, [scalar_like(1, output)])
-    return found[0] if isinstance(targets, Expr) else found
+    return in_form(targets, found)
 
 
 def pulled(
@@ -256,9 +262,7 @@ def _gradient(table: dict[Expr, Expr], target: Expr) -> Expr:
     return spread(table.get(target, scalar_like(0, target)), target)
 
 
-def value_and_grad(
-    output: Expr, targets: Expr | Sequence[Expr], *, unused: Unused = "error"
-) -> tuple[Expr, Any]:
+def value_and_grad(output: Expr, targets: Any, *, unused: Unused = "error") -> tuple[Expr, Any]:
     """The output and its gradient, to be compiled together.
 
     Parameters, errors: as `grad`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from graphc.errors import DTypeError
 from graphc.expr import Expr, ExprLike, constant_value, describe
 from graphc.ops import OPS, contraction, indexing, movement, reduction
 from graphc.ops import elementwise as ew
+from graphc.ops.table import is_weak
 from graphc.types import Dim, DTypeLike
 
 _BINARY: dict[str, Callable[..., Expr]] = {
@@ -48,10 +49,14 @@ def _operator(function: Callable[..., Expr], swapped: bool) -> Callable[[Expr, A
     return method
 
 
+_SPECIAL = {2: ew.square, 1: ew.positive, 0.5: ew.sqrt, -1: ew.reciprocal}
+
+
 def power(base: ExprLike, exponent: ExprLike) -> Expr:
     """``base ** exponent``; squares, roots and reciprocals become their own operations."""
-    if isinstance(base, Expr) and base.dtype.is_float and isinstance(exponent, (int, float)):
-        special = {2: ew.square, 1: ew.positive, 0.5: ew.sqrt, -1: ew.reciprocal}.get(exponent)
+    weak = is_weak(exponent) and not isinstance(exponent, Dim)
+    if isinstance(base, Expr) and base.dtype.is_float and weak:
+        special = _SPECIAL.get(cast(float, exponent))
         if special is not None:
             return base if special is ew.positive else special(base)
     if _is_integer(base):
@@ -130,13 +135,34 @@ def _array_function(
     """``np.sum(x)``, ``np.concatenate``...: the function of that name here."""
     import graphc
 
+    if function is np.linalg.norm:
+        return _norm(*args, **kwargs)
     ours = getattr(graphc, function.__name__, None)
     if ours is None or function.__module__ != "numpy":
-        return NotImplemented
+        nodes = [a for a in args if isinstance(a, Expr)]
+        raise DTypeError(
+            f"{function.__module__}.{function.__name__} is not defined for expressions",
+            where=describe([("operand", x) for x in nodes]),
+            hint="write it with the functions of graphc, or compute it before the call",
+        )
     if function in _WITH_DTYPE and len(args) > 2:
         return NotImplemented  # the third operand is NumPy's dtype or out
     kwargs = {k: v for k, v in kwargs.items() if v is not np._NoValue}
     return ours(*args, **kwargs)
+
+
+def _norm(x: Expr, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Expr:
+    """`numpy.linalg.norm`: lengths of vectors, and of matrices the Frobenius norm."""
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    flat = (axis is None and ord is None) or len(axes) == 2 or (axis is None and x.ndim == 2)
+    known = (None, "fro") if flat else (None, 2)
+    if ord not in known or (axis is None and ord is not None and x.ndim > 2):
+        raise DTypeError(
+            f"numpy.linalg.norm: ord={ord!r} is not defined for expressions",
+            where=describe([("operand", x)]),
+            hint="gr.norm is the Euclidean norm; others are gr.sum(abs(x)), gr.max(abs(x))...",
+        )
+    return reduction.norm(x, axis, keepdims)
 
 
 def attach() -> None:

@@ -176,7 +176,7 @@ def _power(base: ExprLike, exponent: Any, known: Mapping[Any, ExprLike]) -> Expr
         return base
     if exponent == -sympy.S.Half:
         return ew.reciprocal(ew.sqrt(base))
-    if not isinstance(base, Expr) and float(base) == 2:
+    if not isinstance(base, Expr) and base == 2:
         return ew.exp2(known[exponent])
     number = _number(exponent) if exponent.is_number else known[exponent]
     return power(base, 0.5 if exponent == sympy.S.Half else number)

@@ -235,6 +235,8 @@ def arange(
     """Evenly spaced values, as `numpy.arange`; sizes may be symbolic where the step is 1."""
     if stop is None:
         start, stop = 0, start
+    if step == 0:
+        raise ShapeError("the step is 0", hint="a step above or below zero")
     if isinstance(start, (int, float)) and isinstance(stop, (int, float)):
         return _number_ramp(start, stop, step, dtype)
     if step != 1 or isinstance(start, float) or isinstance(stop, float):
@@ -296,11 +298,17 @@ def _is_array(item: Any) -> bool:
     return isinstance(item, (list, np.ndarray)) and np.ndim(item) > 0
 
 
+def _is_mask(item: Any) -> bool:
+    if isinstance(item, Expr):
+        return item.dtype.is_bool
+    is_array = isinstance(item, (list, np.ndarray))
+    return isinstance(item, bool) or (is_array and np.asarray(item).dtype == np.bool_)
+
+
 def _expand_key(x: Expr, key: tuple[Any, ...]) -> list[Any]:
     """The key with Ellipsis written out, one item for each axis (and None for new ones)."""
     for item in key:
-        kind = item.dtype if isinstance(item, (Expr, np.ndarray)) else None
-        if isinstance(item, bool) or str(kind) == "bool":
+        if _is_mask(item):
             raise ShapeError(
                 "the result of a boolean mask has no shape known in advance",
                 hint="use gr.where(mask, x, fill)",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +19,7 @@ from graphc.types import (
     Size,
     TensorType,
     as_shape,
+    as_size,
     broadcast_shapes,
     normalise_axes,
     normalise_axis,
@@ -478,13 +479,31 @@ def split(x: ExprLike, sections: int | Sequence[int], axis: int = 0) -> list[Exp
     node = as_expr(x)
     place = normalise_axis(axis, node.ndim)
     size = node.shape[place]
-    cuts = _equal_cuts(size, sections) if isinstance(sections, int) else [0, *sections, size]
+    cuts = _cuts(size, sections)
     pieces = []
     for start, stop in pairwise(cuts):
         ranges: list[Range] = [(0, s, 1) for s in node.shape]
         ranges[place] = _between(start, stop, size)
         pieces.append(take_ranges(node, ranges))
     return pieces
+
+
+def _cuts(size: Size, sections: Any) -> list[Size]:
+    if hasattr(sections, "__index__") and not np.ndim(sections):
+        return _equal_cuts(size, int(sections.__index__()))
+    if not isinstance(sections, Iterable) or isinstance(sections, str):
+        raise ShapeError(
+            f"{sections!r} is no number of parts", hint="a number, or positions in a list"
+        )
+    return [0, *map(_position, sections), size]
+
+
+def _position(value: Any) -> Size:
+    if isinstance(value, Dim):
+        return value
+    if not hasattr(value, "__index__"):
+        raise ShapeError(f"{value!r} is not a position", hint="positions are whole numbers")
+    return int(value.__index__())
 
 
 def _equal_cuts(size: Size, count: int) -> list[Size]:
@@ -502,11 +521,23 @@ def _between(start: Size, stop: Size, size: Size) -> Range:
     return start, stop - start, 1
 
 
+def _counts(reps: Any) -> tuple[Size, ...]:
+    """Numbers of copies: whole, not negative; sizes are allowed."""
+    whole = hasattr(reps, "__index__") and not np.ndim(reps)
+    given = (reps,) if whole or isinstance(reps, Dim) else reps
+    if not isinstance(given, Iterable) or isinstance(given, str):
+        raise ShapeError(f"{reps!r} is no number of copies", hint="a number, or a list of them")
+    for count in given:
+        if isinstance(count, str):
+            raise ShapeError(f"{count!r} is no number of copies", hint="a number, or a size")
+    return tuple(as_size(count) for count in given)
+
+
 @explained
 def tile(x: ExprLike, reps: int | Sequence[int]) -> Expr:
     """Repeat whole copies along axes, as `numpy.tile`."""
     node = as_expr(x)
-    counts = (reps,) if isinstance(reps, int) else tuple(reps)
+    counts = _counts(reps)
     rank = len(counts) if len(counts) > node.ndim else node.ndim
     counts = (1,) * (rank - len(counts)) + tuple(counts)
     shape = (1,) * (rank - node.ndim) + node.shape

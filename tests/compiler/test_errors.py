@@ -137,7 +137,200 @@ BUILD: dict[str, tuple[type[Exception], Callable[[], Any], str]] = {
         """
         a symbolic value has no truth value
           value  bool[]  LINE  greater
+          hint: gr.where chooses; gr.maximum and gr.minimum for max and min, & for and, | for or
+        """,
+    ),
+    "max": (
+        DTypeError,
+        lambda: max(s, 0),
+        """
+        a symbolic value has no truth value
+          value  bool[]  LINE  less
+          hint: gr.where chooses; gr.maximum and gr.minimum for max and min, & for and, | for or
+        """,
+    ),
+    "chain": (
+        DTypeError,
+        lambda: 0 < s < 1,
+        """
+        a symbolic value has no truth value
+          value  bool[]  LINE  greater
+          hint: gr.where chooses; gr.maximum and gr.minimum for max and min, & for and, | for or
+        """,
+    ),
+    "truth of a mask": (
+        DTypeError,
+        lambda: not gr.isnan(s),
+        """
+        a symbolic value has no truth value
+          value  bool[]  LINE  isnan
+          hint: gr.where chooses; &, | and ~ stand for and, or and not
+        """,
+    ),
+    "truth of a number": (
+        DTypeError,
+        lambda: s or 1,
+        """
+        a symbolic value has no truth value
+          value  f32[]  LINE  s
           hint: use gr.where for a choice, gr.equal for a comparison, `is` for identity
+        """,
+    ),
+    "assignment": (
+        DTypeError,
+        lambda: x.__setitem__(0, 1),
+        """
+        an expression cannot be assigned to: it does not change
+          value  f32[n, 3]  LINE  x
+          hint: make a new one: gr.where(mask, new, x), or gr.concatenate of its parts
+        """,
+    ),
+    "backward": (
+        AttributeError,
+        lambda: s.backward(),
+        """
+        an expression has no attribute 'backward'
+          hint: gr.grad(loss, parameters) gives the gradients, as expressions
+        """,
+    ),
+    "numpy": (
+        AttributeError,
+        lambda: s.numpy(),
+        """
+        an expression has no attribute 'numpy'
+          hint: compile it, f = gr.compile(inputs, value), and call f with arrays
+        """,
+    ),
+    "unknown attribute": (
+        AttributeError,
+        lambda: s.foo,
+        "an expression has no attribute 'foo'",
+    ),
+    "mask in a list": (
+        ShapeError,
+        lambda: i[[True, False, True]],
+        """
+        getitem: the result of a boolean mask has no shape known in advance
+          x  i32[3]  LINE  i
+          at     LINE
+          hint: use gr.where(mask, x, fill)
+        """,
+    ),
+    "parts": (
+        ShapeError,
+        lambda: gr.split(y, 1.5),
+        """
+        split: 1.5 is no number of parts
+          x  f32[4, 5]  LINE  y
+          at     LINE
+          hint: a number, or positions in a list
+        """,
+    ),
+    "positions of parts": (
+        ShapeError,
+        lambda: gr.split(y, [1, "a"]),
+        """
+        split: 'a' is not a position
+          x  f32[4, 5]  LINE  y
+          at     LINE
+          hint: positions are whole numbers
+        """,
+    ),
+    "copies": (
+        ShapeError,
+        lambda: gr.tile(y, 1.5),
+        """
+        tile: 1.5 is no number of copies
+          x  f32[4, 5]  LINE  y
+          at     LINE
+          hint: a number, or a list of them
+        """,
+    ),
+    "copies by a name": (
+        ShapeError,
+        lambda: gr.tile(y, (2, "n")),
+        """
+        tile: 'n' is no number of copies
+          x  f32[4, 5]  LINE  y
+          at     LINE
+          hint: a number, or a size
+        """,
+    ),
+    "step of zero": (
+        ShapeError,
+        lambda: gr.arange(0, 5, 0),
+        """
+        arange: the step is 0
+          at     LINE
+          hint: a step above or below zero
+        """,
+    ),
+    "huge integer": (
+        DTypeError,
+        lambda: gr.constant(10**5000),
+        """
+        an integer of 16610 bits is out of range for int64
+          at  LINE
+          hint: scale it, or give it a wider type: gr.constant(value, "float64")
+        """,
+    ),
+    "huge factor": (
+        DTypeError,
+        lambda: x * 10**400,
+        """
+        an integer of 1329 bits is out of range for float32
+          at  LINE
+          hint: scale it, or give it a wider type: gr.constant(value, "float64")
+        """,
+    ),
+    "derivative by a name": (
+        GraphError,
+        lambda: gr.grad(s, "s"),
+        """
+        a derivative was asked for with 's', not an expression
+          hint: give the node itself, not its name: the s that gr.tensor or gr.parameter made
+        """,
+    ),
+    "derivative of a compiled function": (
+        GraphError,
+        lambda: gr.grad(gr.compile(s, s * s, backend="interpret"), s),
+        """
+        a derivative was asked for with CompiledFunction, not an expression
+          hint: differentiate what it was compiled from, f.graph.outputs, and compile that too
+        """,
+    ),
+    "derivative of a function": (
+        GraphError,
+        lambda: gr.value_and_grad(abs, s),
+        """
+        a derivative was asked for with builtin_function_or_method, not an expression
+          hint: derivatives are taken of expressions: call the function on inputs first
+        """,
+    ),
+    "derivative by a number": (
+        GraphError,
+        lambda: gr.jacobian(s, [s, 3]),
+        """
+        a derivative was asked for with 3, not an expression
+          hint: give expressions: an input, a parameter or any other node, in lists or dicts
+        """,
+    ),
+    "another norm": (
+        DTypeError,
+        lambda: np.linalg.norm(x, 1),
+        """
+        numpy.linalg.norm: ord=1 is not defined for expressions
+          operand  f32[n, 3]  LINE  x
+          hint: gr.norm is the Euclidean norm; others are gr.sum(abs(x)), gr.max(abs(x))...
+        """,
+    ),
+    "a function of NumPy": (
+        DTypeError,
+        lambda: np.linalg.inv(y),
+        """
+        numpy.linalg.inv is not defined for expressions
+          operand  f32[4, 5]  LINE  y
+          hint: write it with the functions of graphc, or compute it before the call
         """,
     ),
     "float": (

@@ -387,3 +387,19 @@ def test_random_graphs_against_differences(program):
     rng = np.random.default_rng(0)
     arrays = [rng.uniform(-1, 1, s) for s in shapes]
     check_grads(lambda *leaves: _run(steps, leaves), arrays, order=2, rtol=1e-5)
+
+
+def test_targets_in_dicts_and_nested():
+    """Gradients come in the form of the targets."""
+    a, b, c = (gr.scalar(name, "float64") for name in "abc")
+    loss = a * b + gr.square(c)
+    named = gr.grad(loss, {"w": a, 3: c})
+    assert list(named) == ["w", 3]
+    nested = gr.grad(loss, {"layer": [a, (b, c)], "none": []})
+    value, again = gr.value_and_grad(loss, {"a": a})
+    f = gr.compile([a, b, c], [named, nested, value, again], backend="interpret")
+    assert f(2.0, 3.0, 5.0) == [
+        {"w": 3, 3: 10}, {"layer": [3, (2, 10)], "none": []}, 31, {"a": 3},
+    ]  # fmt: skip
+    assert gr.grad(loss, []) == []
+    assert type(gr.grad(loss, (a, b))) is list

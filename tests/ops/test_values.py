@@ -237,6 +237,39 @@ def test_integers_to_negative_powers(dtype, backend):
 def test_known_negative_powers_of_integers(power):
     base = gr.vector("b", 2, "int64")
     for act in (lambda: base**power, lambda: np.power(base, power), lambda: gr.power(2, power)):
-        with pytest.raises(gr.errors.DTypeError, match="an integer to the negative power -1 is"):
+        with pytest.raises(
+            gr.errors.DTypeError, match="an integer to the negative power -1 is"
+        ):
             act()
     assert (gr.vector("x", 2) ** power).dtype.is_float
+
+
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((4,), {}), ((4,), {"ord": 2}), ((3, 4), {}), ((3, 4), {"ord": "fro"}),
+        ((3, 4), {"axis": 1}), ((3, 4), {"axis": -1, "keepdims": True, "ord": 2}),
+        ((2, 3, 4), {}), ((2, 3, 4), {"axis": (0, 2), "ord": "fro"}),
+    ],
+)  # fmt: skip
+def test_norm_of_numpy(shape, options):
+    x = gr.tensor("x", shape, "float64")
+    values = np.random.default_rng(0).normal(size=shape)
+    found = evaluate([np.linalg.norm(x, **options)], {x: values})[0]
+    np.testing.assert_allclose(found, np.linalg.norm(values, **options), rtol=1e-14)
+
+
+@pytest.mark.parametrize("options", [{"ord": 2}, {"ord": np.inf}, {"ord": "nuc"}, {"ord": 0}])
+def test_norms_that_are_not_euclidean(options):
+    with pytest.raises(gr.errors.DTypeError, match="is not defined for expressions"):
+        np.linalg.norm(gr.tensor("x", (3, 4)), **options)
+
+
+def test_parts_and_copies_by_numpy_numbers():
+    x = gr.tensor("x", (4, 6))
+    assert [p.shape for p in gr.split(x, np.int64(2), axis=1)] == [(4, 3), (4, 3)]
+    assert [p.shape for p in gr.split(x, np.array([1, 4]), axis=1)] == [(4, 1), (4, 3), (4, 2)]
+    assert gr.tile(x, np.int64(2)).shape == (4, 12)
+    assert gr.tile(x, np.array([2, 1])).shape == (8, 6)
+    n = gr.tensor("v", ("n",)).shape[0]
+    assert gr.tile(x, (n, 1)).shape == (4 * n, 6)
