@@ -531,7 +531,9 @@ class CompiledFunction:
 
     def __repr__(self) -> str:
         takes = ", ".join(f"{x.name}: {x.type}" for x in self.graph.inputs)
-        gives = ", ".join(str(x.type) for x in self.graph.outputs)
+        results = dict(enumerate(str(x.type) for x in self.graph.outputs))
+        results |= {i: f"sparse {m.kind}" for i, m in self._matrices.items()}
+        gives = ", ".join(results.values())
         return f"<compiled function {self.name}({takes}) -> {gives}>"
 
 

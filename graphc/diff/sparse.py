@@ -95,12 +95,16 @@ class SparseMatrix:
         return same and np.array_equal(given.indices, self.pattern.indices)
 
     @property
+    def kind(self) -> str:
+        """Its name and type: ``hessian f64[9, 9]``."""
+        rows, columns = self.shape
+        return f"{self.name} {self.dtype.short}[{rows}, {columns}]"
+
+    @property
     def title(self) -> str:
         """Its type and what it takes, in a line."""
-        rows, columns = self.shape
         directions = f"{self.directions} direction{'s' * (self.directions != 1)}"
-        kind = f"{self.name} {self.dtype.short}[{rows}, {columns}]"
-        return f"{kind}: {directions} ({self.mode}) for {self.nnz} entries"
+        return f"{self.kind}: {directions} ({self.mode}) for {self.nnz} entries"
 
     def __repr__(self) -> str:
         return f"<sparse {self.title}>"

@@ -399,7 +399,9 @@ def test_results_are_written_into_a_matrix_of_the_pattern():
 def test_the_report_says_how_many_directions():
     x = gr.vector("x", 4)
     h = gr.hessian(rosenbrock(x), x, sparse=True)
-    report = gr.compile(x, [rosenbrock(x), h]).report()
+    f = gr.compile(x, [rosenbrock(x), h])
+    assert repr(f) == "<compiled function f(x: f64[4]) -> f64[], sparse hessian f64[4, 4]>"
+    report = f.report()
     line = "hessian f64[4, 4]: 3 directions (symmetric) for 10 entries"
     assert report.notes["output 1"] == line
     assert re.search(rf"^output 1 +{re.escape(line)}$", str(report), re.MULTILINE)
