@@ -14,7 +14,8 @@ from graphc.inspect.viewer.build import document
 from graphc.inspect.viewer.values import Samples
 
 _SCRIPTS = (
-    "dom", "layout", "model", "scene", "pane", "details", "stages", "search", "sweep", "main",
+    "dom", "layout", "model", "scene", "pane", "colours", "details", "stages", "search",
+    "sweep", "main",
 )  # fmt: skip
 
 

@@ -168,9 +168,10 @@ function stepTitle(kind, stage, rule) {
 const section = (title, ...content) =>
   el("section", {}, el("h4", {}, title), ...content);
 
-const list = rows => el("dl", {}, rows.map(([k, v]) => [el("dt", {}, k), el("dd", {}, v)]).flat());
+const list = rows => el("dl", {},
+  rows.map(([k, v]) => [el("dt", {}, k), el("dd", {}, v)]).flat());
 
-const joined = terms => (terms.join(" + ") || "0").replaceAll("+ -", "− ").replaceAll(" * ", " × ");
+const joined = terms => pretty((terms.join(" + ") || "0").replaceAll("+ -", "- "));
 
 /** Digits in groups of three. */
 const inThousands = text => text.replace(/\d{4,}/g, d => d.replace(/\B(?=(\d{3})+$)/g, " "));
@@ -227,5 +228,6 @@ function histogram(s) {
       "aria-label": "histogram" },
       s.bars.map((n, k) => svg("rect", { x: k * wide, y: 30 - 30 * n / most,
         width: wide * 0.86, height: 30 * n / most }))),
-    el("figcaption", {}, el("span", {}, numberText(s.least)), el("span", {}, numberText(s.largest))));
+    el("figcaption", {},
+      el("span", {}, numberText(s.least)), el("span", {}, numberText(s.largest))));
 }

@@ -378,7 +378,8 @@ function layerSpans(rows, heights, pieces, levels, x) {
   return rows.map((row, level) => {
     let height = 0;
     for (const v of row) if (v < heights.length) height = Math.max(height, heights[v]);
-    const span = [top, top + height], near = isPorts(row) || (level < last && isPorts(rows[level + 1]));
+    const span = [top, top + height];
+    const near = isPorts(row) || (level < last && isPorts(rows[level + 1]));
     top += height + (near ? 10 : LAYER_GAP) + Math.min(60, across[level] / 10);
     return span;
   });

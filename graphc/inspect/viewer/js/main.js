@@ -3,11 +3,11 @@
 
 /** Scopes are folded until a side shows at most so many boxes. */
 const ENOUGH = 70;
-const TINTS = ["kind", "work", "traffic", "value", "adjoint", "not finite", "kernel"];
 
 class Page {
   constructor(doc) {
     this.model = new Model(doc);
+    this.colours = new Colours(this);
     this.stageNumber = doc.shown;
     this.selected = null;      // a place in the stage
     this.pointed = null;       // [side, key]
@@ -16,10 +16,9 @@ class Page {
     this.sweepDone = [];
     this.choices = new Map();  // scope to folded or not, as the user said
     this.scenes = new Map();
-    this.tinting = "kind";
     document.title = doc.title;
     byId("title").textContent = doc.title;
-    this.panes = [new Pane(byId("forward"), FORWARD, this), new Pane(byId("backward"), BACKWARD, this)];
+    this.panes = ["forward", "backward"].map((id, side) => new Pane(byId(id), side, this));
     this.stages = new Stages(this, byId("stages"));
     this.details = new Details(this);
     this.search = new Search(this, byId("search"), byId("results"), byId("count"));
@@ -86,7 +85,8 @@ class Page {
         depth.set(c, all.length - k);
       });
     });
-    const order = [...sizes.keys()].sort((a, b) => depth.get(b) - depth.get(a) || sizes.get(b) - sizes.get(a));
+    const order = [...sizes.keys()];
+    order.sort((a, b) => depth.get(b) - depth.get(a) || sizes.get(b) - sizes.get(a));
     for (const c of order) {
       if (boxes <= ENOUGH) break;
       closed.add(c);
@@ -108,20 +108,15 @@ class Page {
     const pane = this.panes[side];
     const anchor = pane.anchor(folded ? `c${cluster}` : `f${cluster}`);
     this.choices.set(this.scopeName(cluster), !folded);
-    this.forget();
+    this.scenes.clear();
     if (anchor) anchor.key = folded ? `f${cluster}` : `c${cluster}`;
     this.arrange(side, anchor);
     this.say(`${this.stage.scopes[cluster].title} ${folded ? "unfolded" : "folded"}`);
   }
 
-  forget() {
-    for (const key of [...this.scenes.keys()])
-      this.scenes.delete(key);
-  }
-
   foldAll(fold) {
     this.stage.scopes.forEach((_, c) => this.choices.set(this.scopeName(c), fold));
-    this.forget();
+    this.scenes.clear();
     this.panes.forEach(p => { p.moved = false; });
     this.arrange();
     this.say(fold ? "all folded" : "all unfolded");
@@ -129,12 +124,13 @@ class Page {
 
   /** Unfold what hides a node. */
   uncover(i) {
-    const scene = this.sceneOf(this.stage.sides[i]);
+    const side = this.stage.sides[i], scene = this.sceneOf(side);
     const around = this.stage.scopesOf(i).filter(c => scene.closed.has(c));
     if (!around.length) return;
+    const anchor = this.panes[side].anchor(scene.box(i).key);
     for (const c of around) this.choices.set(this.scopeName(c), false);
-    this.forget();
-    this.arrange(this.stage.sides[i], scene.box(i) && this.panes[this.stage.sides[i]].anchor(scene.box(i).key));
+    this.scenes.clear();
+    this.arrange(side, anchor);
   }
 
   // Choosing --------------------------------------------------------------------------------
@@ -253,7 +249,7 @@ class Page {
     if (this.selected !== null && !this.sweepNow)
       boxes.linked.push(...stage.linked(this.selected).filter(here).map(shown));
     for (const style of Object.keys(boxes)) boxes[style] = [...new Set(boxes[style])];
-    return { boxes, lines, dim: Boolean(this.sweepNow && !this.stageNumber) };
+    return { boxes, lines };
   }
 
   sweepMarks(side, boxes, lines, here, shown) {
@@ -306,56 +302,6 @@ class Page {
   }
 
   leaveSearch() { this.panes[this.active || 0].graph.focus({ preventScroll: true }); }
-
-  // Colours ---------------------------------------------------------------------------------
-
-  /** The colour of a box, null for that of its kind. */
-  tint(scene, box) {
-    if (this.tinting === "kind") return null;
-    if (this.tinting === "kernel") return this.kernelColour(scene.stage, box);
-    const heat = this.heat(scene.stage), share = Math.max(...box.nodes.map(i => heat[i] ?? -1));
-    if (share < 0) return "var(--surface)";
-    return `color-mix(in oklab, var(--hot) ${Math.round(8 + 72 * share)}%, var(--surface))`;
-  }
-
-  kernelColour(stage, box) {
-    const name = stage.kernels.length ? this.model.text(stage.kernels[box.nodes[0]]) : "";
-    if (!name) return "var(--surface)";
-    const place = this.model.kernels.findIndex(k => k.name === name.split(",")[0]);
-    const hue = Math.round((place < 0 ? 0 : place) * 137.5) % 360;
-    return `color-mix(in oklab, hsl(${hue} 70% 50%) 34%, var(--surface))`;
-  }
-
-  /** For each node a share from 0 to 1 of the largest, on a scale of magnitudes. */
-  heat(stage) {
-    const key = `${this.stageNumber} ${this.tinting}`;
-    if (this.heatKey === key) return this.heats;
-    const raw = stage.nodes.map((_, i) => (stage.hidden[i] ? null : this.measure(stage, i)));
-    if (this.tinting !== "not finite") {
-      const logs = raw.map(v => (v > 0 ? Math.log(v) : null)), known = logs.filter(v => v !== null);
-      const low = known.reduce((a, b) => Math.min(a, b), Infinity);
-      const high = known.reduce((a, b) => Math.max(a, b), -Infinity);
-      this.heatRange = [Math.exp(low), Math.exp(high)];
-      this.heats = logs.map((v, i) => (v === null ? (raw[i] === null ? -1 : 0)
-        : high > low ? (v - low) / (high - low) : 1));
-    } else this.heats = raw.map(v => (v === null ? -1 : v > 0 ? 1 : 0));
-    this.heatKey = key;
-    return this.heats;
-  }
-
-  measure(stage, i) {
-    const { model } = this, node = stage.node(i), value = stage.values[i];
-    const sizes = name => model.sizes[name] ?? 64;
-    const all = new Proxy({}, { get: (_, name) => sizes(name) });
-    if (this.tinting === "work") return node.flops === undefined ? null : evaluateSize(model.text(node.flops), all);
-    if (this.tinting === "traffic") return node.nbytes === undefined ? null : evaluateSize(model.text(node.nbytes), all);
-    if (this.tinting === "value") return value ? value.norm ?? null : null;
-    if (this.tinting === "not finite") return value ? (value.nan || 0) + (value.inf || 0) : null;
-    const rows = model.written(this.stageNumber, stage.nodes[i]).map(id => model.swept.get(id));
-    const known = stage.sides[i] === FORWARD && rows.find(r => r && r.size);
-    if (known) return known.size.norm ?? null;
-    return (stage.adjoints[i] || []).length && value ? value.norm ?? null : null;
-  }
 
   // The sweep -------------------------------------------------------------------------------
 
@@ -428,22 +374,15 @@ class Page {
     byId("sweep-open").hidden = !this.table;
     const scoped = this.model.stages.some(s => s.scopes.length);
     byId("fold").hidden = byId("unfold").hidden = !scoped;
-    byId("tint").append(...this.tints().map(t => el("option", { value: t }, t)));
+    byId("tint").append(...this.colours.offered().map(t => el("option", { value: t }, t)));
     byId("tint").addEventListener("change", e => {
-      this.tinting = e.target.value;
+      this.colours.by = e.target.value;
       this.panes.forEach(p => p.scene && p.redraw());
       this.panel();
     });
     this.wireSplit();
     window.addEventListener("resize", () => this.connect());
     document.addEventListener("keydown", e => this.pressed(e));
-  }
-
-  tints() {
-    const values = this.model.stages.some(s => s.values.length);
-    const kernels = this.model.stages.some(s => s.kernels.length);
-    return TINTS.filter(t => (["value", "adjoint", "not finite"].includes(t) ? values
-      : t === "kernel" ? kernels : true));
   }
 
   turnTheme() {
@@ -464,9 +403,9 @@ class Page {
     split.addEventListener("pointerdown", e => split.setPointerCapture(e.pointerId));
     split.addEventListener("pointermove", e => {
       if (!(e.buttons & 1)) return;
-      const a = byId("forward").getBoundingClientRect(), b = byId("backward").getBoundingClientRect();
-      const across = a.top === b.top;
-      set(across ? (e.clientX - a.left) / (b.right - a.left) : (e.clientY - a.top) / (b.bottom - a.top));
+      const [a, b] = this.panes.map(p => p.element.getBoundingClientRect());
+      set(a.top === b.top ? (e.clientX - a.left) / (b.right - a.left)
+        : (e.clientY - a.top) / (b.bottom - a.top));
     });
     split.addEventListener("keydown", e => {
       const by = { ArrowLeft: -0.05, ArrowUp: -0.05, ArrowRight: 0.05, ArrowDown: 0.05 }[e.key];

@@ -14,7 +14,9 @@ class Pane {
     this.side = side;
     this.page = page;
     this.element = element;
-    this.graph = svg("svg", { tabindex: 0, role: "application", "aria-roledescription": "graph" });
+    this.graph = svg("svg", {
+      tabindex: 0, role: "application", "aria-label": side ? "gradient graph" : "forward graph",
+    });
     this.content = svg("g");
     this.graph.append(this.content);
     element.append(this.graph);
@@ -178,7 +180,8 @@ class Pane {
     for (const p of heads) {
       const owner = p.head.owners[0];
       if (!this.numbered(owner)) continue;
-      parts.push(svg("text", { class: "operand", x: p.x1 + 6, y: p.y1 - 3 }, `${owner.operand + 1}`));
+      const at = { class: "operand", x: p.x1 + 6, y: p.y1 - 3 };
+      parts.push(svg("text", at, `${owner.operand + 1}`));
     }
     return parts;
   }
@@ -202,7 +205,7 @@ class Pane {
     if (b.folded)
       group.append(svg("rect", { x: b.x + 3, y: b.y + 3, width: b.w, height: b.h, rx: 4 }));
     const face = svg("rect", { class: "face", x: b.x, y: b.y, width: b.w, height: b.h, rx: shape });
-    face.style.fill = this.page.tint(this.scene, b) || "";
+    face.style.fill = this.page.colours.of(b) || "";
     group.append(face);
     let y = b.y + PADDING / 2 + LINE - 4;
     for (const [style, text] of b.lines) {
@@ -215,7 +218,7 @@ class Pane {
   drawFar(boxes) {
     const kinds = new Map();
     for (const b of boxes) {
-      const tint = this.page.tint(this.scene, b), key = tint || b.kind;
+      const tint = this.page.colours.of(b), key = tint || b.kind;
       if (!kinds.has(key)) kinds.set(key, { kind: b.kind, tint, d: "" });
       kinds.get(key).d += `M${b.x},${b.y}h${b.w}v${b.h}h${-b.w}z`;
     }
@@ -240,7 +243,6 @@ class Pane {
     for (const key of marks.lines) lit.push(...this.linesAt(key));
     this.lit.replaceChildren(
       svg("path", { class: "line", d: lit.map(curve).join("") }));
-    this.graph.classList.toggle("dimmed", marks.dim);
   }
 
   outline(b, style) {

@@ -1,8 +1,6 @@
 // The bar of stages, and the panel about one of them.
 "use strict";
 
-const UNITS = { work: "flops", traffic: "bytes", value: "(norm)", adjoint: "(norm)" };
-
 class Stages {
   /** `page` has model, stage, stageNumber, show(number), go(stage, id), goPlace(i). */
   constructor(page, bar) {
@@ -52,7 +50,7 @@ class Stages {
       parts.push(section("Reverse sweep", model.notes.map(n => el("p", {}, n))));
     if (stageNumber === model.stages.length - 1 && model.kernels.length)
       parts.push(this.kernels());
-    parts.push(this.legend(stage));
+    parts.push(section("Colours", this.page.colours.legend()));
     return parts;
   }
 
@@ -142,25 +140,5 @@ class Stages {
     return section(`Kernels: ${model.kernels.length}`, el("table", { class: "rules" },
       model.kernels.map(k => el("tr", {}, el("td", {}, k.name), el("td", {}, k.label),
         el("td", { class: "count", title: "flops" }, inThousands(k.flops))))));
-  }
-
-  legend(stage) {
-    const { tinting, heatRange, model } = this.page;
-    if (tinting === "kernel") return section("Colours", el("p", {}, "one for each kernel"));
-    if (tinting === "not finite")
-      return section("Colours", el("p", {}, "red: values that are not finite"));
-    if (tinting !== "kind") {
-      const [low, high] = (heatRange || []).map(numberText), unit = UNITS[tinting] || "";
-      const at = Object.keys(model.sizes).length || !unit ? "" : ", symbolic sizes taken as 64";
-      return section("Colours", el("p", {}, `${tinting}: pale ${low}, red ${high} ${unit}, `
-        + `logarithmic${at}`));
-    }
-    const names = {
-      input: "input", parameter: "parameter", constant: "constant", operation: "operation",
-      gradient: "derivative", update: "update",
-    };
-    const seen = new Set(stage.kinds.filter((_, i) => !stage.hidden[i]));
-    return section("Colours", el("p", { class: "legend" }, Object.keys(names)
-      .filter(k => seen.has(k)).map(k => el("span", { class: `kind ${k}` }, names[k]))));
   }
 }
