@@ -607,6 +607,53 @@ def whole_number_contraction(n: Size) -> Program:
 
 
 @case
+def small_products(n: Size) -> Program:
+    """Fixed sizes, called or in a batch; columns that are not contiguous, or one; finished."""
+    ins = inputs(a=(float32, (n, 3, 5)), b=(float32, (n, 5, 4)), c=(float64, (6, 7)))
+    ins += inputs(d=(float64, (7, 19)), e=(float32, (9,)), k=(int32, (n, 6)), q=(int32, (6,)))
+    outs = outputs(y=(float32, (n, 3, 4)), z=(float64, (6, 19)), u=(float64, (19, 7)))
+    outs += outputs(v=(float64, (6,)), w=(float64, (6, 19)), x=(float32, (9, 9)))
+    outs += outputs(p=(int32, (n,)), r=(float32, (n, 3)))
+    a, b, c, d, e, k, q = ins
+    y, z, u, v, w, x, p, r = outs
+    hidden = Buffer("hidden", float64, (6, 19), "workspace")
+
+    def product(name: str, left: Operand, right: Operand, out: Operand, *sizes: Size,
+                batch: Any = (), dtype: DType = float64, **options: Any) -> Any:  # fmt: skip
+        m, inner, columns = sizes
+        return ContractionKernel(
+            name, left, right, out, batch, m, inner, columns, dtype, **options
+        )
+
+    finish = vector(
+        "i",
+        6 * 19,
+        Load("s", hidden, at("i")),
+        Load("t", z, at("i")),
+        Compute("st", "sub", ("s", "t"), float64),
+        Store(w, at("i"), "st"),
+    )
+    left, right = Operand(c, (), 7, 1), Operand(d, (), 19, 1)
+    kernels = (
+        product("k0", Operand(a, (15,), 5, 1), Operand(b, (20,), 4, 1), Operand(y, (12,), 4, 1),
+                3, 5, 4, batch=(n,), dtype=float32),
+        product("k1", left, right, Operand(z, (), 19, 1), 6, 7, 19),
+        product("k2", Operand(d, (), 1, 19), Operand(c, (), 1, 7), Operand(u, (), 7, 1),
+                5, 7, 6),
+        product("k3", left, Operand(d, (), 19, 0, 3), Operand(v, (), 1, 0), 6, 7, 1),
+        product("k4", left, right, Operand(w, (), 19, 1), 6, 7, 19,
+                epilogue=Epilogue(hidden, (finish,), False)),
+        product("k5", Operand(e, (), 1, 0), Operand(e, (), 0, 1), Operand(x, (), 9, 1), 9, 1, 9,
+                dtype=float32, accumulate=True),
+        product("k6", Operand(k, (), 6, 1), Operand(q, (), 1, 0), Operand(p, (), 1, 0),
+                n, 6, 1, dtype=int32),
+        product("k7", Operand(a, (15,), 5, 1), Operand(b, (20,), 4, 0, 2),
+                Operand(r, (3,), 1, 0), 3, 5, 1, batch=(n,), dtype=float32),
+    )  # fmt: skip
+    return program(ins, outs, *kernels, offsets=((hidden, 0),), workspace=960)
+
+
+@case
 def finished_product(n: Size) -> Program:
     """Products that are finished by an update in place, by rows, in a column, or kept."""
     ins = inputs(a=(float32, (9, n)), b=(float32, (n, 21)), c=(float32, (21,)))

@@ -16,7 +16,13 @@ from graphc_llvm.emit import COLD, Module, Value
 from graphc_llvm.gemm import SCRATCH_BYTES_PER_THREAD
 from graphc_llvm.lower.bands import lower_bands
 from graphc_llvm.lower.code import Bound, Code
-from graphc_llvm.lower.contractions import as_loops, in_library, lower_contraction
+from graphc_llvm.lower.contractions import (
+    as_loops,
+    collapsed,
+    in_library,
+    is_small,
+    lower_contraction,
+)
 from graphc_llvm.lower.frame import ALIGNMENT, Frame, Home, aligned, homes, row_layout
 from graphc_llvm.lower.kernels import lower_kernel
 from graphc_llvm.target import Target
@@ -106,12 +112,13 @@ class Layout:
 
 
 def _nest(kernel: Kernel) -> LoopKernel | None:
-    """A kernel as a loop nest, or that in it; None if the library runs all of it."""
+    """A kernel as a loop nest, or that in it; None if it is calls of products."""
     if isinstance(kernel, LoopKernel):
         return kernel
     if isinstance(kernel, BandKernel):
         return kernel.nest
-    return None if in_library(kernel) else as_loops(kernel)
+    called = in_library(kernel) or (is_small(kernel) and not collapsed(kernel)[0])
+    return None if called else as_loops(kernel)
 
 
 def _once_a_call(
