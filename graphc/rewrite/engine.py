@@ -224,10 +224,12 @@ class Rewriting:
                     if missing:
                         stack += missing
                         continue
-                    target = becomes[node] = self._step(node)
-                    if target not in final and target not in becomes:
-                        stack.append(target)
-                        continue
+                    target = self._step(node)
+                    if target is not node:
+                        becomes[node] = target
+                        if target not in final and target not in becomes:
+                            stack.append(target)
+                            continue
                 if target is not node and target not in final:
                     self.fired["stopped"] += 1
                 final[node] = final.get(target, node)
