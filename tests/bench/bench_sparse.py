@@ -39,6 +39,12 @@ def arrow(size: int) -> tuple[gr.Expr, gr.Expr]:
     return x, gr.exp(x[0]) * gr.sum(gr.sin(x[1:]))
 
 
+def border(size: int) -> tuple[gr.Expr, gr.Expr]:
+    """Jacobian with a full first row and column, and a diagonal."""
+    x = gr.vector("x", size)
+    return x, gr.concatenate([gr.sum(x**2, keepdims=True), gr.sin(x[1:]) * x[0]])
+
+
 def blocks(size: int) -> tuple[gr.Expr, gr.Expr]:
     """Jacobian of 4 x 4 blocks."""
     x = gr.vector("x", size)
@@ -55,7 +61,7 @@ def bratu(size: int) -> tuple[gr.Expr, gr.Expr]:
     return u, 4 * u - near - gr.exp(u) / size
 
 
-SYSTEMS = (rosenbrock, arrow, blocks, bratu)
+SYSTEMS = (rosenbrock, arrow, border, blocks, bratu)
 
 
 def clocked(function: Callable[[], Any]) -> tuple[Any, float]:
