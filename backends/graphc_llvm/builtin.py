@@ -90,6 +90,7 @@ class State(ctypes.Structure):
     ``lock`` is the lock word of the runtime, which guards ``workspace``; ``owner`` the thread
     that holds it, if the program updates parameters. ``program``, ``need`` and ``sizes`` are
     functions of the module (``sizes`` may be null, then ``work`` is the estimated time in ns).
+    ``fixed_need`` is what ``need`` returns, or -1 if that depends on sizes.
     ``ranges`` are the (begin, end) addresses of the parameters.
     """
 
@@ -101,6 +102,7 @@ class State(ctypes.Structure):
         ("owner", _word),
         ("program", _pointer),
         ("need", _pointer),
+        ("fixed_need", _word),
         ("sizes", _pointer),
         ("work", _word),
         ("updates", _word),

@@ -146,6 +146,8 @@ class Entry:
         self._enter = make(None, pointer, pointer)(turns["gc_enter"])
         self._ask = make(flag, pointer)(turns["gc_turn"])
         self._lock = ctypes.addressof(self._state)
+        fixed = not self.signature.symbols
+        self._state.fixed_need = self._need(None, self.threads) if fixed else -1
 
     def _builtin(
         self, symbol: str, table: Array, slow: Callable[..., Any], *kept: object

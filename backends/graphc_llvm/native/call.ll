@@ -222,9 +222,16 @@ parameter:
   %more_parameters = icmp ult i64 %p2, %n_par
   br i1 %more_parameters, label %parameter, label %memory
 memory:
+  %fixed_need = field i64 %state State.fixed_need
+  %is_fixed = icmp sge i64 %fixed_need, 0
+  br i1 %is_fixed, label %start, label %ask
+ask:
   %threads = field i64 %state State.threads
   %need_function = field ptr %state State.need
-  %need = call i64 %need_function(ptr %symbols, i64 %threads)
+  %asked = call i64 %need_function(ptr %symbols, i64 %threads)
+  br label %start
+start:
+  %need = phi i64 [ %fixed_need, %memory ], [ %asked, %ask ]
   %long = icmp sgt i64 %work, RELEASE
   %status = call i32 @run(ptr %state, ptr %bufs, ptr %symbols, i64 %need, i1 %long)
   switch i32 %status, label %drop [ i32 0, label %results i32 INTERRUPTED, label %fail ]
