@@ -37,7 +37,8 @@ class Step:
         for others too or one stands for it, ``kernel``: where it ended.
     rule
         ``d mul/d 1`` (operands count from 0), ``mul-one``, ``cse``; of a kernel how it ended:
-        ``computed``, ``inlined``, ``view``, ``number``, ``leaf``, ``dead``, ``interpreted``.
+        ``computed``, ``inlined``, ``view``, ``number``, ``leaf``, ``folded``, ``dead``,
+        ``interpreted``; ``unused``: no kernel computes it as such.
     stage
         The stage of compilation; ``graph`` for what happened before.
     detail
@@ -460,19 +461,24 @@ def _place_text(place: Place, names: Sequence[str]) -> str:
 
 def _dead(passage: Passage, node: Expr) -> Step:
     """Nothing needs a node after a stage: the rewrites of its users that made it so."""
-    causes = list(dict.fromkeys(_causes(passage, node)))
-    why = f": {'; '.join(causes[:LINES])}" if causes else ""
+    causes = dict(_causes(passage, node))
+    if causes and all("fold-constants" in rules for rules in causes.values()):
+        results = dict.fromkeys(said(passage.final(user)) for user in causes)
+        detail = f"folded into {', '.join(results)}"
+        return Step("kernel", "folded", passage.stage, detail, None, None)
+    told = [f"{said(user)} was rewritten by {', '.join(r)}" for user, r in causes.items()]
+    why = f": {'; '.join(list(dict.fromkeys(told))[:LINES])}" if told else ""
     return Step("kernel", "dead", passage.stage, f"nothing needs it any more{why}", None, None)
 
 
-def _causes(passage: Passage, node: Expr) -> Iterator[str]:
-    """Rewrites of a node itself, or of those that used it, that did away with it."""
+def _causes(passage: Passage, node: Expr) -> Iterator[tuple[Expr, list[str]]]:
+    """Rewrites of those that used a node that did away with it."""
     pending, seen = [node], {node}
     while pending:
         at = pending.pop()
         rules = [rule for rule, _ in passage.rules(at)]
         if rules and at is not node:
-            yield f"{said(at)} was rewritten by {', '.join(rules)}"
+            yield at, rules
             continue
         new = [u for u in passage.users.get(at, ()) if u not in seen]
         seen.update(new)
