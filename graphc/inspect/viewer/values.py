@@ -97,12 +97,13 @@ def elements(array: Array) -> Json:
     if array.ndim:
         return [elements(row) for row in array]
     value = array[()]
-    if array.dtype.kind == "f":
-        return plain(float(str(value)))
-    return value.item()
+    if array.dtype.kind != "f":
+        return value.item()
+    number = float(str(value))
+    return number if isfinite(number) else str(number)
 
 
 def plain(number: float) -> Json:
-    """A float as JSON: six digits; a string where JSON has no number."""
-    number = float(number)
-    return float(f"{number:.7g}") if isfinite(number) else str(number)
+    """A statistic as JSON: whole numbers as they are, of others nine digits."""
+    whole = abs(number) < 2**53 and number == int(number)
+    return float(number) if whole else float(f"{number:.9g}")

@@ -490,7 +490,7 @@ def test_five_thousand_nodes_are_usable(browse, make):
     assert 0 < drawn < 600
     page.click("#fit")
     assert page.all("g.box") == []
-    shapes = [path.get_attribute("d") for path in page.all("path.far")]
+    shapes = [path.get_attribute("d") for path in page.all("path.far.box")]
     assert sum(d.count("M") for d in shapes) == total
     page.find("#search").send_keys("%1234", ENTER)
     assert page.text("#content h3").endswith("%1234") or "%1234 =" in page.text("#content")
@@ -524,3 +524,12 @@ def test_many_scopes_are_folded_at_first(browse):
     assert page.run("return page.stage.count") == 241
     assert page.run("return page.sceneOf(0).boxes.length") == pytest.approx(70, abs=5)
     assert any(text.startswith("▸ layer0, 4 nodes") for text in page.boxes("forward"))
+
+
+def test_numbers_are_written_whole_or_with_five_digits(browse):
+    page = browse(gr.scalar("x"))
+    numbers = [0, -7, 2**31 + 1, 0.1 + 0.2, 1e-5, 1234567.5, 1e300, -2.5e-200, "nan"]
+    texts = page.run("return arguments[0].map(numberText)", numbers)
+    assert texts == [
+        "0", "-7", "2147483649", "0.3", "1e-5", "1.2346e6", "1e300", "-2.5e-200", "nan",
+    ]  # fmt: skip

@@ -347,6 +347,9 @@ def test_summaries_of_large_and_of_huge_numbers():
     tiny = summary(np.full(4, 1e-200))
     assert tiny.norm == pytest.approx(2e-200)
     assert summary(np.array([0.1], np.float32)).whole == [0.1]
+    exact = summary(np.array([2.0**31 + 1, 0.1 + 0.2]))
+    assert exact.whole == [2.0**31 + 1, 0.1 + 0.2]
+    assert exact.largest == 2.0**31 + 1
     assert summary(np.array([True, False])).whole == [True, False]
 
 

@@ -213,8 +213,8 @@ function wholeTable(whole) {
   while (rows.some(r => Array.isArray(r) && r.some(Array.isArray))) rows = rows.flat();
   if (!rows.some(Array.isArray)) rows = inRows(rows);
   return el("table", { class: "elements" }, rows.map(row => el("tr", {},
-    [row].flat().map(v => el("td", { class: typeof v === "string" ? "bad" : null },
-      numberText(v === true ? "true" : v === false ? "false" : v))))));
+    [row].flat().map(v => el("td", { class: typeof v === "string" ? "bad" : null, title: `${v}` },
+      numberText(v))))));
 }
 
 /** A list in rows that a narrow panel holds. */

@@ -159,9 +159,12 @@ function operationText(template, drawn, name) {
   return pretty(parts.map(p => typeof p === "number" ? (drawn(p) ? "·" : name(p)) : p).join(""));
 }
 
-/** A number to read: five digits, or a word. */
+/** A number to read: whole, or with five digits; or a word. */
 function numberText(value) {
   if (typeof value !== "number") return String(value ?? "");
-  if (Number.isInteger(value) && Math.abs(value) < 1e9) return String(value);
-  return String(Number(value.toPrecision(5)));
+  if (Number.isInteger(value) && Math.abs(value) < 1e15) return String(value);
+  const size = Math.abs(value);
+  if (size >= 1e-4 && size < 1e6) return String(Number(value.toPrecision(5)));
+  const [digits, power] = value.toExponential(4).split("e");
+  return `${Number(digits)}e${Number(power)}`;
 }

@@ -171,7 +171,7 @@ class Pane {
   }
 
   drawLines(pieces, far) {
-    if (far) return [svg("path", { class: "line", d: pieces.map(straight).join("") })];
+    if (far) return [svg("path", { class: "far line", d: pieces.map(straight).join("") })];
     const heads = pieces.filter(p => p.head);
     const parts = [
       svg("path", { class: "line", d: pieces.map(curve).join("") }),
