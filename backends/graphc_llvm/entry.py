@@ -10,6 +10,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -241,7 +242,10 @@ class Entry:
         """``need`` bytes of workspace, and the lock if the program updates parameters."""
         if self.signature.updates:
             self._wait()
-        elif not need or not self._try_lock(self._lock, 0):
+        elif not need:
+            yield 0
+            return
+        elif not self._try_lock(self._lock, 0):
             private = allocate(need, self.name)
             yield private.ctypes.data
             return
@@ -346,6 +350,7 @@ def allocate(nbytes: int, name: str) -> Array:
     return memory[start : start + nbytes]
 
 
+@cache
 def _physical_memory() -> int:
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
