@@ -256,18 +256,14 @@ def results(
     ``out`` are the caller's arrays, or None. One that is not contiguous, or shares memory with
     ``busy`` or another one, is filled by a copy after the run.
     """
-    shapes = [concrete(x.shape, sizes) for x in graph.outputs]
     if out is None:
+        shapes = [concrete(x.shape, sizes) for x in graph.outputs]
         made = [np.empty(s, x.dtype.numpy) for s, x in zip(shapes, graph.outputs, strict=True)]
         return made, []
-    if len(out) != len(shapes):
-        raise InputTypeError(
-            f"{name}: out has length {len(out)}, there are {len(shapes)} outputs"
-        )
+    shapes = check_outs(name, graph, out, sizes)
     targets: list[Array] = []
     copies: list[tuple[Array, Array]] = []
-    for number, (array, shape, x) in enumerate(zip(out, shapes, graph.outputs, strict=True)):
-        _check_out(name, number, array, shape, x)
+    for array, shape, x in zip(out, shapes, graph.outputs, strict=True):
         direct = array.flags.c_contiguous and array.flags.aligned and type(array) is np.ndarray
         if direct and not any(np.may_share_memory(array, b) for b in (*busy, *targets)):
             targets.append(array)
@@ -277,17 +273,18 @@ def results(
     return targets, copies
 
 
-def fill(name: str, graph: Graph, out: Sequence[Any], values: Sequence[Any]) -> Sequence[Array]:
-    """The caller's arrays with the values copied in; nothing is written if one does not fit."""
-    if len(out) != len(values):
+def check_outs(
+    name: str, graph: Graph, out: Sequence[Any], sizes: Mapping[str, int]
+) -> list[tuple[int, ...]]:
+    """The outputs' shapes, if the caller's arrays fit (InputTypeError, InputError else)."""
+    shapes = [concrete(x.shape, sizes) for x in graph.outputs]
+    if len(out) != len(shapes):
         raise InputTypeError(
-            f"{name}: out has length {len(out)}, there are {len(values)} outputs"
+            f"{name}: out has length {len(out)}, there are {len(shapes)} outputs"
         )
-    for number, (array, value, x) in enumerate(zip(out, values, graph.outputs, strict=True)):
-        _check_out(name, number, array, np.shape(value), x)
-    for array, value in zip(out, values, strict=True):
-        array[...] = value
-    return out
+    for number, (array, shape, x) in enumerate(zip(out, shapes, graph.outputs, strict=True)):
+        _check_out(name, number, array, shape, x)
+    return shapes
 
 
 def _check_out(name: str, number: int, array: Any, shape: tuple[int, ...], x: Expr) -> None:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from threading import RLock
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -37,7 +36,7 @@ from graphc.errors import (
     NonFiniteError,
 )
 from graphc.expr import Expr, describe, uncollected
-from graphc.finite import commit, with_finite_flag
+from graphc.finite import with_finite_flag
 from graphc.graph import Graph, check, graph_guards, graph_symbols
 from graphc.interpret import find_bad_index
 from graphc.ops.leaves import Parameter
@@ -116,7 +115,7 @@ class CompiledFunction:
 
         self.name = name
         self.graph = graph
-        self._lock = RLock() if check_finite else None
+        self._checks = check_finite
         self._runs = with_finite_flag(graph) if check_finite else graph
         self.options = options
         self.backend = backend.name
@@ -168,9 +167,8 @@ class CompiledFunction:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not self._inputs.flat:
             args, kwargs = self._flat_arguments(args, kwargs)
-        if self._lock is not None:
-            with self._lock:
-                return self._checked(args, kwargs)
+        if self._checks:
+            return self._checked(args, kwargs)
         result = self._run(*args, **kwargs)
         if self._matrices:
             result = self._with_matrices(result)
@@ -225,7 +223,7 @@ class CompiledFunction:
         call: BoundCall = backend.function_class(BoundCall)(
             self.name, arrays, targets, outputs, run
         )
-        if self._lock is None:
+        if not self._checks:
             dims = [sizes[s] for s in self._symbols]
             backend.bind(call, self._executable.bind(arrays, targets, dims, outputs, run))
         return call
@@ -255,9 +253,8 @@ class CompiledFunction:
         outputs: Any,
     ) -> Any:
         """A bound call that is not native."""
-        if self._lock is not None:
-            with self._lock:
-                self._checked(arrays, {"out": outputs})
+        if self._checks:
+            self._checked(arrays, {"out": outputs})
             return outputs
         try:
             self._executable.run(arrays, targets, [sizes[s] for s in self._symbols])
@@ -270,17 +267,18 @@ class CompiledFunction:
         return (self._slow if direct is None else direct)(*args, **kwargs)
 
     def _checked(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        """Run, and hand out results and change parameters only if all of it is finite."""
+        """Run, and hand the results out only if all of it is finite."""
         out = self._listed(kwargs.pop("out", None))
-        *values, finite = self._run(*args, **kwargs)
+        if out is not None:
+            out = [self._entries(i, value) for i, value in enumerate(out)]
+            arguments.check_outs(self.name, self.graph, out, self._prepared(args, kwargs)[1])
+        *results, finite = self._run(*args, **kwargs)
         if not finite:
             raise self._nonfinite_error(args, kwargs)
-        count = len(self.graph.outputs)
-        results = values[:count]
         if out is not None:
-            entries = [self._entries(i, value) for i, value in enumerate(out)]
-            results = arguments.fill(self.name, self.graph, entries, results)
-        commit([p for p, _ in self.graph.updates], values[count:])
+            for array, value in zip(out, results, strict=True):
+                array[...] = value
+            results = out
         if self._matrices:
             results = self._with_matrices(results)
         return self._outputs.build(results)
@@ -659,9 +657,9 @@ def compile(
     check_finite
         Raise `NonFiniteError`, whose text is that of `CompiledFunction.explain_nonfinite`, if a
         result or the next value of a parameter is infinite or NaN; nothing has changed then.
-        The function computes one more result, whether all are finite, and next values go
-        through memory of their own: each costs about one pass over the results, and a call
-        some microseconds more.
+        The function computes one more result, whether all are finite, and takes the next values
+        of parameters only if that holds: some passes over results and parameters more, and a
+        few microseconds a call.
 
     Raises
     ------

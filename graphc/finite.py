@@ -1,37 +1,26 @@
 """Functions that refuse results which are not finite, and then leave everything as it was.
 
-What runs is a graph without updates: next values are results like any other, and one more
-result says whether all are finite. Parameters take their next values only after that.
+What runs is a graph with one more result, which says whether all are finite, and whose
+parameters keep their values where it does not hold. So a step is all or nothing whatever
+happens around it: another thread, an interruption.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
 from functools import reduce
-from itertools import repeat
-from operator import setitem
-from typing import Any
 
 from graphc.expr import constant
 from graphc.graph import Graph
-from graphc.ops.elementwise import isfinite, logical_and
-from graphc.ops.leaves import Parameter
+from graphc.ops.elementwise import isfinite, logical_and, where
 from graphc.ops.reduction import all as all_of
 
 
 def with_finite_flag(graph: Graph) -> Graph:
-    """Outputs, then the next values, then a bool: whether all of them are finite."""
+    """The graph with a last output: whether outputs and next values are finite, all of them.
+
+    Next values are taken only if it holds.
+    """
     flags = [all_of(isfinite(root)) for root in graph.roots if root.dtype.is_float]
     finite = reduce(logical_and, flags) if flags else constant(True)
-    return Graph(graph.inputs, (*graph.roots, finite))
-
-
-def commit(parameters: Sequence[Parameter], values: Sequence[Any]) -> None:
-    """Give all parameters their next values.
-
-    No Python code runs in between, so a signal handler cannot interrupt it halfway.
-    """
-    states = [p.value for p in parameters]
-    assign: Callable[[Any, Any, Any], None] = setitem
-    deque(map(assign, states, repeat(...), values), maxlen=0)
+    updates = tuple((p, where(finite, value, p)) for p, value in graph.updates)
+    return Graph(graph.inputs, (*graph.outputs, finite), updates)

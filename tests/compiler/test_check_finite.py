@@ -116,6 +116,14 @@ def test_out_is_written_only_where_all_is_finite(backend: str) -> None:
         f([1.0, 2.0], out=[outs[0]])
 
 
+def test_a_bad_out_changes_nothing(backend: str) -> None:
+    f, w, count = step(backend)
+    for bad in (np.zeros(2), np.zeros((), np.float32), [np.zeros(()), np.zeros(())]):
+        with pytest.raises(InputError, match="out"):
+            f([1.0, 2.0, 3.0], out=bad)
+    assert (w.value.tolist(), count.value) == ([1, 1, 1], 0)
+
+
 def test_other_errors_come_through(backend: str) -> None:
     f, w, _ = step(backend)
     with pytest.raises(InputError, match="axis 0 of 'x' has size 2, expected 3"):
@@ -138,6 +146,20 @@ def test_all_parameters_change_or_none(backend: str) -> None:
         t.join()
     assert (p.value + q.value == 1).all()
     assert p.value[0] == 0
+
+
+def test_calls_take_turns_with_other_functions(backend: str) -> None:
+    """Steps of two functions that share a parameter do not get lost."""
+    p = gr.parameter("p", np.zeros(2000))
+    checked = gr.compile([], None, {p: p + 1}, backend=backend, check_finite=True)
+    plain = gr.compile([], None, {p: p + 1}, backend="llvm")
+    calls = [checked, plain] if backend == "llvm" else [checked]
+    threads = [threading.Thread(target=lambda f=f: [f() for _ in range(50)]) for f in calls * 2]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert (p.value == 100 * len(calls)).all()
 
 
 def test_arguments_that_are_the_parameter(backend: str) -> None:
