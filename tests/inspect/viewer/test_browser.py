@@ -142,6 +142,30 @@ def test_pointing_links_too(browse, product):
     assert page.marked("forward", "linked") == 0
 
 
+def test_pointing_at_a_folded_scope_links_what_is_in_it(browse, xor):
+    page = browse(xor.function)
+    page.click("#fold")
+    page.actions().move_to_element(page.box("backward", "▸ d squared_error")).perform()
+    assert page.outlined("forward", "▸ squared_error", "linked")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("7", 7),
+        ("2*n + 3", 13),
+        ("n**2*m - 2*n + 1", 25 * 2 - 10 + 1),
+        ("-n", -5),
+        ("(n - 3)//2", None),
+        ("2*q", None),
+    ],
+)
+def test_sizes_are_evaluated_where_they_are_polynomials(browse, text, value):
+    page = browse(gr.scalar("x"))
+    found = page.run("return evaluateSize(arguments[0], {n: 5, m: 2})", text)
+    assert found == value
+
+
 def test_a_click_beside_all_boxes_chooses_nothing(browse, xor):
     page = browse(xor.function)
     page.click_box("forward", "x, ")

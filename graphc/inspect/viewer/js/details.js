@@ -176,16 +176,20 @@ const joined = terms => pretty((terms.join(" + ") || "0").replaceAll("+ -", "- "
 /** Digits in groups of three. */
 const inThousands = text => text.replace(/\d{4,}/g, d => d.replace(/\B(?=(\d{3})+$)/g, " "));
 
+const FACTOR = "(?:\\d+|[A-Za-z_]\\w*)(?:\\*\\*\\d+)?";
+const TERM = new RegExp(`^-?${FACTOR}(?:\\*${FACTOR})*$`);
+
 /** The value of a polynomial in symbolic sizes; null where it is no plain sum of products. */
 function evaluateSize(text, sizes) {
   let total = 0;
   for (const term of text.replaceAll(" - ", " + -").split(" + ")) {
-    let product = 1;
-    for (const factor of term.split("*").filter(Boolean)) {
-      const [, sign, name] = /^(-?)(.*)$/.exec(factor.trim());
-      const value = /^\d+$/.test(name) ? Number(name) : sizes[name];
-      if (value === undefined || term.includes("**") || /[/()%]/.test(term)) return null;
-      product *= sign ? -value : value;
+    if (!TERM.test(term)) return null;
+    let product = term.startsWith("-") ? -1 : 1;
+    for (const [factor] of term.matchAll(new RegExp(FACTOR, "g"))) {
+      const [base, power] = factor.split("**");
+      const value = /^\d/.test(base) ? Number(base) : sizes[base];
+      if (value === undefined) return null;
+      product *= value ** Number(power ?? 1);
     }
     total += product;
   }

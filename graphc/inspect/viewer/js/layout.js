@@ -49,19 +49,24 @@ function assignLayers(count, edges, pins) {
   return layer.map(at => at - first);
 }
 
-/** The lowest layer for a vertex, if its own line gets shorter by more than others get longer. */
+/**
+ * The lowest layer for a vertex, if its own line gets shorter by more than others get longer; by
+ * as much is enough where those are lines of leaves, which may follow.
+ */
 function lowered(v, layer, above, below, pins) {
   let there = Infinity;
   for (const t of below[v]) if (pins[t] !== "bottom") there = Math.min(there, layer[t] - 1);
   if (there === Infinity || there <= layer[v]) return layer[v];
-  let cost = 0;
+  let cost = 0, leaves = true;
   for (const u of above[v]) {
+    leaves &&= !above[u].length;
     if (!above[u].length && below[u].length === 1 && !pins[u]) continue; // it follows
     let reach = layer[v];
     for (const w of below[u]) if (w !== v) reach = Math.max(reach, layer[w]);
     cost += Math.max(0, there - reach);
   }
-  return cost < there - layer[v] || !above[v].length ? there : layer[v];
+  const gain = there - layer[v];
+  return cost < gain || (cost === gain && leaves) ? there : layer[v];
 }
 
 /**

@@ -237,8 +237,7 @@ class Page {
     if (this.pointed) {
       const [where, key] = this.pointed;
       if (where === side) boxes.hover.push(key);
-      else if (key[0] === "n")
-        boxes.linked.push(...stage.linked(Number(key.slice(1))).filter(here).map(shown));
+      else boxes.linked.push(...this.linkedTo(where, key).filter(here).map(shown));
       if (where === side && key[0] === "n") lines.push(key);
     }
     const key = this.chosen(side);
@@ -250,6 +249,12 @@ class Page {
       boxes.linked.push(...stage.linked(this.selected).filter(here).map(shown));
     for (const style of Object.keys(boxes)) boxes[style] = [...new Set(boxes[style])];
     return { boxes, lines };
+  }
+
+  /** What belongs to a box of the other side, or to what is folded in it. */
+  linkedTo(side, key) {
+    const box = this.sceneOf(side).boxOf.get(key);
+    return box && box.nodes ? box.nodes.flatMap(i => this.stage.linked(i)) : [];
   }
 
   sweepMarks(side, boxes, lines, here, shown) {
