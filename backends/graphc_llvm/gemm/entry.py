@@ -23,6 +23,9 @@ DESCRIPTION = SLOTS[:20]
 #: Multiply-adds below which a problem is one block.
 _SMALL = 1 << 18
 
+#: What the epilogue costs, in multiply-adds for each element.
+_EPILOGUE = 16
+
 
 def entry(module: Module, t: Tiling) -> str:
     """``i32 gc_gemm_<suffix>(rt, desc, scratch)``; its symbol."""
@@ -158,7 +161,9 @@ def _cut(module: Module, t: Tiling, gemm: str, gemv: str, outer: str) -> str:
     )
     s = Slots(f)
     m, n, k = s["m"], s["n"], s["k"]
-    work = f.mul(f.mul(m, n), k)
+    finishes = f.op(f"icmp ne ptr {s['epilogue']}, null")
+    cost = f.add(f.max(k, "1"), f.select(finishes, str(_EPILOGUE), "0"))
+    work = f.mul(f.mul(m, n), cost)
     s["m_block"], s["n_block"] = m, n
     s["m_blocks"] = s["n_blocks"] = s["group"] = "1"
     s["n_merged"] = "1"
@@ -174,7 +179,7 @@ def _cut(module: Module, t: Tiling, gemm: str, gemv: str, outer: str) -> str:
         _cut_matrix(f, t, s, work)
     s["units"] = f.mul(s["batch"], f.mul(s["n_blocks"], s["m_blocks"]))
     m_block, n_block = s["m_block"], s["n_block"]
-    unit = f.mul(f.mul(m_block, n_block), f.max(k, "1"))
+    unit = f.mul(f.mul(m_block, n_block), cost)
     with f.when(f.compare("slt", unit, str(_SMALL))):
         s["group"] = f.ceil_div(str(_SMALL), unit)
     # Two units at a time pack half as often; eight blocks are enough for as many threads.
