@@ -23,8 +23,11 @@ class Closure(Code):
 
     def outside(self, type: str, value: Bound) -> Value:
         text = str(value)
-        if not text.startswith("%"):
-            return text
+        return self.passed(type, text) if text.startswith("%") else text
+
+    def passed(self, type: str, value: Bound) -> Value:
+        """A value of the caller, or a number that is not to make this function another one."""
+        text = str(value)
         index = self._captured.setdefault((type, text), len(self._captured))
 
         def read() -> Value:

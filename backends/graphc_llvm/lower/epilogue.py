@@ -36,9 +36,10 @@ def epilogue(frame: Frame, kernel: ContractionKernel, symbol: str) -> list[tuple
         _find_result(nest, last, "%c", "%row")
         _iterate(nest, loop, "%row", "%m")
     else:
+        length = code.passed("i64", frame.code.size(kernel.n))
         with code.loop(0, "%m", 1) as it:
             row = code.add("%row", it.index)
-            start = code.add(code.mul(row, code.size(kernel.n)), "%column")
+            start = code.add(code.mul(row, length), "%column")
             _find_result(nest, last, code.offset("%c", code.mul(it.index, "%c_rs")), start)
             _run_row(nest, loop, row, start)
     args = code.close()
