@@ -1,4 +1,7 @@
-"""Long scalar formulas as libraries: compiled once, kept on disk, called by all programs."""
+"""Long formulas, and what else does not depend on the program, as libraries.
+
+They are compiled once, kept on disk, called by all programs.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ from graphc_llvm.jit import Code, engine
 from graphc_llvm.target import Target
 
 _SYMBOL = re.compile(r"@([\w.$]+)")
-_PREFIX = "vmath."
+
+#: Of functions that do not depend on the program.
+_PREFIXES = ("vmath.", "combine.")
 
 _loaded: dict[tuple[Target, str], Code] = {}
 
@@ -23,7 +28,7 @@ def take_out(module: Module) -> dict[str, str]:
 
     Returns, for each that the rest calls, the text of a module that defines it.
     """
-    rest = {n: text for n, text in module.functions.items() if not n.startswith(_PREFIX)}
+    rest = {n: text for n, text in module.functions.items() if not n.startswith(_PREFIXES)}
     called = set(_SYMBOL.findall("\n".join(rest.values())))
     texts = {n: _alone(module, n) for n in module.functions if n in called and n not in rest}
     module.functions = rest
