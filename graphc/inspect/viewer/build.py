@@ -10,13 +10,12 @@ from graphc.inspect.provenance import kernel_of
 from graphc.inspect.subject import Compiled, Inspectable, Subject, snapshot, subject_of
 from graphc.inspect.text import name_nodes
 from graphc.inspect.viewer.changes import changes
+from graphc.inspect.viewer.derivatives import differentiated
 from graphc.inspect.viewer.document import Document, KernelView, StageView, SweepView, Texts
-from graphc.inspect.viewer.lineage import differentiated
 from graphc.inspect.viewer.nodes import NodeTable
-from graphc.inspect.viewer.stages import StageWriter, first_lineage
+from graphc.inspect.viewer.stages import StageWriter, first_ancestry
 from graphc.inspect.viewer.sweeps import sweep_view
 from graphc.inspect.viewer.values import Samples, Samplings, bind
-from graphc.pipeline import Snapshot
 
 
 def document(
@@ -31,15 +30,15 @@ def document(
     InputError, InputTypeError
         If a sample is missing, or has another type or size than its input.
     """
-    snapshots = _snapshots(given, stage)
-    first = snapshots[0][0]
+    function = given if isinstance(given, Compiled) else None
+    first = subject_of(given if function is None else function.snapshots[0].graph)
     outputs, heirs = differentiated(first.roots)
     sample = None if inputs is None else _sample(given, [*outputs, *first.roots], inputs)
     texts = Texts()
-    function = given if isinstance(given, Compiled) else None
     table = NodeTable(texts, function)
     kernels = kernel_of(function) if function and function.program else {}
-    stages = _stages(snapshots, outputs, heirs, StageWriter(texts, table, kernels, sample))
+    writer = StageWriter(texts, table, kernels, sample)
+    stages = _stages(function, first, outputs, heirs, writer)
     sweeps, notes = _sweeps(outputs, first, table, sample)
     return Document(
         title,
@@ -52,12 +51,6 @@ def document(
         dict(sample.sizes) if sample else {},
         notes,
     )
-
-
-def _snapshots(given: Inspectable, stage: str | None) -> list[tuple[Subject, Snapshot | None]]:
-    if not isinstance(given, Compiled):
-        return [(subject_of(given, stage), None)]
-    return [(Subject(s.graph.outputs, s.graph.updates), s) for s in given.snapshots]
 
 
 def _shown(given: Inspectable, stage: str | None) -> int:
@@ -73,19 +66,19 @@ def _sample(given: Inspectable, roots: Sequence[Expr], inputs: Samples) -> Sampl
 
 
 def _stages(
-    snapshots: Sequence[tuple[Subject, Snapshot | None]],
+    function: Compiled | None,
+    first: Subject,
     outputs: Sequence[Expr],
     heirs: dict[Expr, Expr],
     writer: StageWriter,
 ) -> tuple[StageView, ...]:
-    first = snapshots[0][0]
-    lineage = first_lineage(topological(first.roots), outputs, heirs)
-    stages = [writer.write("input", first, outputs, lineage)]
-    known = [s for _, s in snapshots if s is not None]
-    for (subject, after), change in zip(snapshots, changes(known), strict=False):
-        if after is not None and change is not None:
-            lineage = lineage.after(change)
-            stages.append(writer.write(after.stage, subject, (), lineage, after, change))
+    ancestry = first_ancestry(topological(first.roots), outputs, heirs)
+    stages = [writer.write("input", first, outputs, ancestry)]
+    if function is not None:
+        for after, change in zip(function.snapshots[1:], changes(function), strict=True):
+            ancestry = ancestry.after(change)
+            subject = Subject(after.graph.outputs, after.graph.updates)
+            stages.append(writer.write(after.stage, subject, (), ancestry, after, change))
     return tuple(stages)
 
 

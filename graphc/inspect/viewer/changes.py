@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 from graphc.expr import Expr
-from graphc.pipeline import Snapshot
+from graphc.inspect.lineage import Passage, lineage_of
+from graphc.inspect.subject import Compiled
 
 Fate = Literal["same", "new", "rewritten", "merged"]
 
 
 @dataclass(frozen=True)
 class Change:
-    """From one snapshot to the next.
+    """From the graph before a stage to the graph after it.
 
     Attributes
     ----------
@@ -33,20 +33,15 @@ class Change:
     gone: list[Expr]
 
 
-def changes(snapshots: Sequence[Snapshot]) -> list[Change | None]:
-    """One for each snapshot; None for the first."""
-    return [None, *(change(a, b) for a, b in pairwise(snapshots))]
+def changes(function: Compiled) -> list[Change]:
+    """What each graph stage changed, in order."""
+    passages = lineage_of(function).passages[: len(function.snapshots) - 1]
+    return [change(passage) for passage in passages]
 
 
-def change(old: Snapshot, new: Snapshot) -> Change:
-    before: dict[Expr, list[Expr]] = {n: [] for n in new.graph.nodes()}
-    gone = []
-    for node in old.graph.nodes():
-        image = new.moves.final.get(node, node)
-        if image in before:
-            before[image].append(node)
-        else:
-            gone.append(node)
+def change(passage: Passage) -> Change:
+    before = {n: passage.sources.get(n, []) for n in passage.after}
+    gone = [n for n in passage.before if passage.final(n) not in passage.after]
     return Change(before, {n: _fate(n, stems) for n, stems in before.items()}, gone)
 
 

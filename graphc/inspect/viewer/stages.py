@@ -12,8 +12,8 @@ from graphc.inspect.subject import Subject, derivative_orders
 from graphc.inspect.text import name_nodes
 from graphc.inspect.viewer.changes import Change
 from graphc.inspect.viewer.clusters import clusters
+from graphc.inspect.viewer.derivatives import adjoint_names, forward_stem
 from graphc.inspect.viewer.document import BACKWARD, FORWARD, Kind, StageView, Texts
-from graphc.inspect.viewer.lineage import adjoint_names, forward_stem
 from graphc.inspect.viewer.nodes import NodeTable
 from graphc.inspect.viewer.templates import formulas
 from graphc.inspect.viewer.values import Samplings, summaries
@@ -21,7 +21,7 @@ from graphc.pipeline import Snapshot
 
 
 @dataclass
-class Lineage:
+class Ancestry:
     """What the nodes of the first stage have become by now.
 
     ``heirs`` maps nodes that derivatives stem from to the nodes that stand for them,
@@ -31,7 +31,7 @@ class Lineage:
     heirs: dict[Expr, Expr]
     adjoints: dict[Expr, tuple[Expr, ...]] = field(default_factory=dict)
 
-    def after(self, change: Change) -> Lineage:
+    def after(self, change: Change) -> Ancestry:
         """The same one stage later."""
         image = {old: new for new, stems in change.before.items() for old in stems}
         heirs = {stem: image[at] for stem, at in self.heirs.items() if at in image}
@@ -39,7 +39,7 @@ class Lineage:
             new: tuple(dict.fromkeys(a for old in stems for a in self.adjoints.get(old, ())))
             for new, stems in change.before.items()
         }
-        return Lineage(heirs, {n: a for n, a in adjoints.items() if a})
+        return Ancestry(heirs, {n: a for n, a in adjoints.items() if a})
 
 
 class StageWriter:
@@ -62,7 +62,7 @@ class StageWriter:
         name: str,
         subject: Subject,
         outputs: Sequence[Expr],
-        lineage: Lineage,
+        ancestry: Ancestry,
         after: Snapshot | None = None,
         change: Change | None = None,
     ) -> StageView:
@@ -82,11 +82,11 @@ class StageWriter:
             kinds=tuple(_kind(n, orders[n], sides[n]) for n in nodes),
             sides=tuple(sides[n] for n in nodes),
             clusters=tuple(owner.get(n, -1) for n in nodes),
-            stems=tuple(_stem(n, lineage, place) for n in nodes),
+            stems=tuple(_stem(n, ancestry, place) for n in nodes),
             formulas=tuple(map(text, formulas(nodes, names, uses))),
             scopes=scopes,
             roots=tuple(_roots(subject, place)),
-            adjoints=tuple(tuple(map(number, lineage.adjoints.get(n, ()))) for n in nodes),
+            adjoints=tuple(tuple(map(number, ancestry.adjoints.get(n, ()))) for n in nodes),
             outside=tuple(i for n, i in place.items() if n not in computed),
             before=tuple(tuple(map(number, change.before[n])) for n in nodes) if change else (),
             changed=tuple(change.fate[n] for n in nodes) if change else (),
@@ -129,9 +129,9 @@ def _kind(node: Expr, order: int, side: int) -> Kind:
     return "update" if side == BACKWARD and node.args else "operation"
 
 
-def _stem(node: Expr, lineage: Lineage, place: Mapping[Expr, int]) -> int:
+def _stem(node: Expr, ancestry: Ancestry, place: Mapping[Expr, int]) -> int:
     stem = forward_stem(node)
-    heir = lineage.heirs.get(stem) if stem is not None else None
+    heir = ancestry.heirs.get(stem) if stem is not None else None
     return place.get(heir, -1) if heir is not None else -1
 
 
@@ -142,10 +142,10 @@ def _roots(subject: Subject, place: Mapping[Expr, int]) -> Iterator[tuple[int, s
         yield place[value], f"next {parameter.name}"
 
 
-def first_lineage(
+def first_ancestry(
     nodes: Sequence[Expr], outputs: Sequence[Expr], heirs: dict[Expr, Expr]
-) -> Lineage:
-    """The lineage at the first stage."""
+) -> Ancestry:
+    """The ancestry at the first stage."""
     orders = derivative_orders(nodes)
     derivatives = [n for n in nodes if orders[n] and n.args]
-    return Lineage(heirs, adjoint_names(outputs, derivatives) if derivatives else {})
+    return Ancestry(heirs, adjoint_names(outputs, derivatives) if derivatives else {})

@@ -18,7 +18,7 @@ from graphc.expr import topological
 from graphc.inspect.viewer.build import document
 from graphc.inspect.viewer.clusters import clusters
 from graphc.inspect.viewer.document import BACKWARD, FORWARD
-from graphc.inspect.viewer.lineage import differentiated, forward_stem
+from graphc.inspect.viewer.derivatives import differentiated, forward_stem
 from graphc.inspect.viewer.page import page
 from graphc.inspect.viewer.templates import ADJOINT, OUT, Locals, formulas, slot, template
 from graphc.inspect.viewer.values import bind, summary
