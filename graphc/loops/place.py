@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -83,21 +84,19 @@ def _improved(
 
 def _place(pieces: Sequence[Piece], order: Sequence[int]) -> tuple[list[int], int]:
     starts = [0] * len(pieces)
-    placed: list[tuple[int, int, Span]] = []  # start, end, when
+    placed: list[tuple[int, int, int, int]] = []  # start, end, first and last time; sorted
     for i in order:
-        piece = pieces[i]
-        starts[i] = _lowest(piece, placed)
-        placed.append((starts[i], starts[i] + piece.size, piece.span))
-    return starts, max((end for _, end, _ in placed), default=0)
+        starts[i] = start = _lowest(pieces[i], placed)
+        insort(placed, (start, start + pieces[i].size, *pieces[i].span))
+    return starts, max((end for _, end, _, _ in placed), default=0)
 
 
-def _lowest(piece: Piece, placed: Sequence[tuple[int, int, Span]]) -> int:
+def _lowest(piece: Piece, placed: Sequence[tuple[int, int, int, int]]) -> int:
     """The lowest start with room for a piece while it lives."""
-    first, last = piece.span
-    busy = sorted((p[0], p[1]) for p in placed if p[2][0] <= last and first <= p[2][1])
-    start = 0
-    for low, high in busy:
-        if start + piece.size <= low:
-            break
-        start = max(start, high)
+    size, (begins, ends), start = piece.size, piece.span, 0
+    for low, high, first, last in placed:
+        if first <= ends and begins <= last:
+            if start + size <= low:
+                break
+            start = max(start, high)
     return start

@@ -96,7 +96,8 @@ def plan(kernels: Sequence[Kernel]) -> tuple[tuple[tuple[Buffer, Size], ...], Si
     first, end = _cells(cells)
     starts: dict[_Block, Size] = dict(first)
     rest = [b for b in numbers if b not in first]
-    for found in (_numbers(rest), _symbolic([b for b in blocks if b not in set(numbers)])):
+    symbolic = [b for b in blocks if isinstance(b.size, Dim)]
+    for found in (_numbers(rest), _symbolic(symbolic)):
         starts.update({block: end + start for block, start in found[0].items()})
         end = end + found[1]
     return tuple((buffer, starts[b]) for b in blocks for buffer in b.buffers), end
