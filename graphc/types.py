@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
@@ -416,6 +416,8 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
 
 def normalise_axis(axis: int, rank: int) -> int:
     """A non-negative axis (ShapeError if out of range)."""
+    if not hasattr(axis, "__index__"):
+        raise ShapeError(f"{axis!r} is not an axis", hint="axes are whole numbers")
     index = axis.__index__()
     if not -rank <= index < rank:
         raise ShapeError(f"axis {axis} is out of range for a tensor of rank {rank}")
@@ -426,7 +428,8 @@ def normalise_axes(axis: int | Sequence[int] | None, rank: int) -> tuple[int, ..
     """Sorted non-negative axes; None means all of them."""
     if axis is None:
         return tuple(range(rank))
-    given = tuple(axis) if isinstance(axis, Sequence) else (axis,)
+    single = isinstance(axis, str) or not isinstance(axis, Sequence)
+    given: tuple[Any, ...] = (axis,) if single else tuple(cast(Sequence[int], axis))
     axes = sorted(normalise_axis(a, rank) for a in given)
     if len(set(axes)) != len(axes):
         raise ShapeError(f"an axis is named twice in {tuple(given)}")

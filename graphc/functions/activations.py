@@ -18,7 +18,8 @@ from graphc.ops import elementwise as ew
 from graphc.ops import reduction
 from graphc.ops.movement import reshape
 from graphc.ops.reduction import Axis, as_float
-from graphc.types import Size, normalise_axis, same_size
+from graphc.ops.table import axis_of
+from graphc.types import Size, same_size
 
 # Klambauer et al. (2017): with these, mean 0 and variance 1 are a fixed point.
 _SELU_ALPHA = 1.6732632423543772848170429916717
@@ -139,7 +140,7 @@ def maxout(x: ExprLike, pieces: int, axis: int = -1) -> Expr:
     f32[batch, 4]
     """
     node = as_float(x)
-    place = normalise_axis(axis, node.ndim)
+    place = axis_of("maxout", node, axis)
     size = node.shape[place]
     groups: Size = size // pieces if pieces > 0 else 0
     if not same_size(groups * pieces, size):

@@ -24,7 +24,8 @@ from graphc.ops.indexing import take_along_axis
 from graphc.ops.movement import expand_dims, squeeze
 from graphc.ops.reduction import argmax, as_float, logsumexp
 from graphc.ops.reduction import sum as sum_over
-from graphc.types import Shape, normalise_axis, same_size
+from graphc.ops.table import axis_of
+from graphc.types import Shape, same_size
 
 _REDUCTIONS = ("mean", "sum", "none")
 
@@ -275,7 +276,7 @@ def _classes(
 ) -> tuple[Expr, Expr, int]:
     """Prediction, target and class axis; the target is labels if it lacks that axis."""
     x, t = as_float(prediction), as_expr(target)
-    place = normalise_axis(axis, x.ndim)
+    place = axis_of(loss, x, axis)
     if _same_shape(x.shape, t.shape):
         return x, t if t.dtype.is_float else ew.cast(t, x.dtype), place
     examples = x.shape[:place] + x.shape[place + 1 :]
@@ -314,7 +315,7 @@ def kl(
             where=describe([("target", p), ("prediction", q)]),
         )
     terms = _weighed_log(p, p) - _weighed_log(p, q)
-    return _reduce("kl", sum_over(terms, normalise_axis(axis, p.ndim)), reduction)
+    return _reduce("kl", sum_over(terms, axis_of("kl", p, axis)), reduction)
 
 
 # Penalties and scores -----------------------------------------------------------------------

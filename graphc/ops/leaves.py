@@ -9,7 +9,7 @@ import numpy as np
 
 from graphc.errors import DTypeError, GraphError
 from graphc.expr import Attrs, Expr, apply, current_dtype
-from graphc.ops.table import Op
+from graphc.ops.table import Op, explained
 from graphc.types import (
     DTypeLike,
     ShapeLike,
@@ -64,6 +64,7 @@ IOTA = Op(
 )
 
 
+@explained
 def iota(shape: ShapeLike, axis: int = 0, dtype: DTypeLike = int64) -> Expr:
     """``0, 1, 2, ...`` along ``axis``, the same along the others."""
     full = as_shape(shape)
@@ -79,6 +80,9 @@ def _check_name(name: str) -> str:
 
 def tensor(name: str, shape: ShapeLike = (), dtype: DTypeLike | None = None) -> Expr:
     """An input of a graph.
+
+    Sizes can be computed from others: ``gr.tensor("y", (2 * n + 1,))`` for a size ``n``, an
+    item of another tensor's ``shape``.
 
     Parameters
     ----------

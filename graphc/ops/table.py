@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeGuard, TypeVar, cast
 
 import numpy as np
 
-from graphc.errors import DTypeError, GraphcError, UnsupportedOpError
+from graphc.errors import DTypeError, GraphcError, ShapeError, UnsupportedOpError
 from graphc.expr import (
     Attrs,
     Expr,
@@ -26,7 +26,15 @@ from graphc.expr import (
     describe,
     user_line,
 )
-from graphc.types import Dim, DType, Guard, TensorType, broadcast_shapes, from_numpy
+from graphc.types import (
+    Dim,
+    DType,
+    Guard,
+    TensorType,
+    broadcast_shapes,
+    from_numpy,
+    normalise_axis,
+)
 
 Infer: TypeAlias = "Callable[[Sequence[TensorType], Attrs], TensorType]"
 Evaluate: TypeAlias = "Callable[..., Any]"
@@ -260,6 +268,15 @@ def explained(function: F) -> F:
             ) from None
 
     return cast(F, wrapped)
+
+
+def axis_of(who: str, x: Expr, axis: int) -> int:
+    """A non-negative axis of a node; an error names the function and shows the node."""
+    try:
+        return normalise_axis(axis, x.ndim)
+    except ShapeError as error:
+        where = _where([("operand", x)])
+        raise ShapeError(f"{who}: {error.summary}", where=where, hint=error.hint) from None
 
 
 def _operands(role: str, value: Any) -> Iterable[tuple[str, Expr]]:

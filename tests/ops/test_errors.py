@@ -51,6 +51,33 @@ MESSAGES = [
         ShapeError,
         "mean: axis 2 is out of range for a tensor of rank 2",
     ),
+    (
+        lambda: gr.sum(A, axis="rows"),
+        ShapeError,
+        "sum: 'rows' is not an axis",
+    ),
+    (lambda: gr.flip(A, 0.5), ShapeError, "flip: 0.5 is not an axis"),
+    (lambda: gr.nn.softmax(A, axis="a"), ShapeError, "softmax: 'a' is not an axis"),
+    (
+        lambda: gr.nn.maxout(A, 3, axis=2),
+        ShapeError,
+        "maxout: axis 2 is out of range for a tensor of rank 2",
+    ),
+    (
+        lambda: gr.nn.cross_entropy(A, I, axis=4),
+        ShapeError,
+        "cross_entropy: axis 4 is out of range for a tensor of rank 2",
+    ),
+    (
+        lambda: gr.nn.kl(A, A, axis=-3),
+        ShapeError,
+        "kl: axis -3 is out of range for a tensor of rank 2",
+    ),
+    (
+        lambda: gr.iota((3,), 1),
+        ShapeError,
+        "iota: axis 1 is out of range for a tensor of rank 1",
+    ),
     (lambda: gr.max(A, axis=(0, -2)), ShapeError, "max: an axis is named twice in (0, -2)"),
     (
         lambda: gr.max(A[:0], axis=0),
