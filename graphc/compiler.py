@@ -486,11 +486,12 @@ class CompiledFunction:
     def explain_nonfinite(self, *args: Any, **kwargs: Any) -> Explanation:
         """Where infinities and NaNs in the results for these inputs come from.
 
-        Takes the arguments of a call; the parameters keep their values. The graph is evaluated
-        node by node with NumPy, as it was written and as it is after the rewrites. The text
-        names the first value that is not finite on the way to the results (the function itself
-        before its derivatives), the numbers it was computed from, the line, the kind of
-        accident, and what to write instead; and whether compilation has repaired it.
+        Takes the arguments of a call, or one list or dict of them; the parameters keep their
+        values. The graph is evaluated node by node with NumPy, as it was written and as it is
+        after the rewrites. The text names the first value that is not finite on the way to the
+        results (the function itself before its derivatives), the numbers it was computed from,
+        the line, the kind of accident, and what to write instead; and whether compilation has
+        repaired it.
 
         Examples
         --------
@@ -505,24 +506,33 @@ class CompiledFunction:
         """
         from graphc.inspect.nonfinite import explain
 
-        if not self._inputs.flat:
-            args, kwargs = self._flat_arguments(args, kwargs)
-        arrays, sizes = self._prepared(args, kwargs)
+        arrays, sizes = self._sample(args, kwargs)
         return explain(self.name, self.graph, arrays, sizes, self.options)
 
     def gradient_report(self, *args: Any, **kwargs: Any) -> GradientReport:
         """Norms of the gradient of the first output that is a float of rank 0, as a table.
 
-        Takes the arguments of a call; the parameters keep their values. See `gradient_norms`.
+        Takes the arguments of a call, or one list or dict of them; the parameters keep their
+        values. See `gradient_norms`.
         """
         from graphc.inspect.gradients import gradient_norms, loss_of
 
-        if not self._inputs.flat:
-            args, kwargs = self._flat_arguments(args, kwargs)
-        arrays, sizes = self._prepared(args, kwargs)
+        arrays, sizes = self._sample(args, kwargs)
         loss = loss_of(self.graph.outputs, f"{self.name}.gradient_report")
         given = dict(zip(self.graph.inputs, arrays, strict=True))
         return gradient_norms(loss, inputs=given, sizes=sizes)
+
+    def _sample(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[list[Array], dict[str, int]]:
+        """Arrays and sizes for arguments that may also stand in one list or dict."""
+        if not self._inputs.flat:
+            args, kwargs = self._flat_arguments(args, kwargs)
+        elif len(args) == 1 and not kwargs and isinstance(args[0], Mapping):
+            args, kwargs = (), dict(args[0])
+        elif len(args) == 1 and not kwargs and len(self.graph.inputs) > 1:
+            args = tuple(args[0]) if isinstance(args[0], (list, tuple)) else args
+        return self._prepared(args, kwargs)
 
     def _repr_html_(self) -> str:
         return self.report()._repr_html_()

@@ -532,6 +532,17 @@ def test_arguments_are_those_of_a_call():
     assert found.first.index == (2,)
     again = f.explain_nonfinite(a=[1, 1, 1], rest=([1, 1, 0], 2))
     assert str(again) == str(found)
+    flat = gr.compile([X, Y], X / Y, backend="interpret")
+    texts = {
+        str(flat.explain_nonfinite(*given, **named))
+        for given, named in [
+            (([1, 1, 1], [1, 1, 0]), {}),
+            (([1, 1, 1],), {"y": [1, 1, 0]}),
+            (([[1, 1, 1], [1, 1, 0]],), {}),
+            (({"y": [1, 1, 0], "x": [1, 1, 1]},), {}),
+        ]
+    }
+    assert len(texts) == 1
     with pytest.raises(gr.errors.InputError, match="axis 0 of 'y' has size 2, expected 3"):
         f.explain_nonfinite({"a": [1, 1, 1], "rest": [[1, 1], 2]})
 
