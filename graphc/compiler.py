@@ -528,11 +528,12 @@ class CompiledFunction:
         """Arrays and sizes for arguments that may also stand in one list or dict."""
         if not self._inputs.flat:
             args, kwargs = self._flat_arguments(args, kwargs)
-        elif len(args) == 1 and not kwargs and isinstance(args[0], Mapping):
-            args, kwargs = (), dict(args[0])
-        elif len(args) == 1 and not kwargs and len(self.graph.inputs) > 1:
-            args = tuple(args[0]) if isinstance(args[0], (list, tuple)) else args
-        return self._prepared(args, kwargs)
+            return self._prepared(args, kwargs)
+        only = args[0] if len(args) == 1 and not kwargs else None
+        if isinstance(only, Mapping):
+            return self._prepared((), only)
+        several = len(self.graph.inputs) > 1 and isinstance(only, (list, tuple))
+        return self._prepared(only if several and only is not None else args, kwargs)
 
     def _repr_html_(self) -> str:
         return self.report()._repr_html_()

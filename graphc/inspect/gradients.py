@@ -186,11 +186,11 @@ def gradient_norms(
     >>> x = gr.scalar("x", "float64")
     >>> y = gr.sigmoid(gr.sigmoid(gr.sigmoid(x)))
     >>> print(gr.gradient_norms(y, x, {x: 0.0}))
-    gradient of   type        norm  relative  norm / weights  dead  saturated  verdict
-    x            f64[]   0.0133521    0.0134                                   ok
-    sigmoid      f64[]   0.0534085    0.0534                             0.0%  ok
-    sigmoid#2    f64[]    0.227261     0.227                             0.0%  ok
-    sigmoid#3    f64[]           1         1                             0.0%  ok
+    gradient of   type       norm  relative  norm / weights  dead  saturated  verdict
+    x            f64[]  0.0133521    0.0134                                   ok
+    sigmoid      f64[]  0.0534084    0.0534                             0.0%  ok
+    sigmoid#2    f64[]   0.227266     0.227                             0.0%  ok
+    sigmoid#3    f64[]          1         1                             0.0%  ok
     """
     check_scalar("gradient_norms", loss)
     order = topological([loss])
