@@ -55,9 +55,8 @@ class Slots:
 def block_function(module: Module, t: Tiling, scratch_bytes: int) -> str:
     """The function that runs blocks [begin, end) of units; its symbol.
 
-    Units that follow each other in a column (in the row, if there is one) run as one,
-    so that few threads pack less often than many. Values are the same: they depend on
-    how k is cut only.
+    Units that follow each other in a column, and whole columns, run as one, so that few
+    threads pack less often than many. Values are the same: they depend on how k is cut only.
     """
     f = Code(
         module, f"gemm_blocks_{t.suffix}", "void", BLOCK_PARAMS, internal=True, attributes=COLD
@@ -65,8 +64,7 @@ def block_function(module: Module, t: Tiling, scratch_bytes: int) -> str:
     s = Slots(f)
     unit, group, n_blocks, m_blocks = s["unit"], s["group"], s["n_blocks"], s["m_blocks"]
     m_block, n_block, m, n = s["m_block"], s["n_block"], s["m"], s["n"]
-    by_column = f.compare("ne", m_blocks, "1")
-    most_i, most_j = f.select(by_column, m_blocks, "1"), f.select(by_column, "1", s["n_merged"])
+    n_merged = s["n_merged"]
     per_batch = f.mul(n_blocks, m_blocks)
     scratch = f.at(s["scratch"], ("%worker", str(scratch_bytes)))
     end = f.min(f.mul("%end", group), s["units"])
@@ -77,8 +75,10 @@ def block_function(module: Module, t: Tiling, scratch_bytes: int) -> str:
         j = f.div(rest, m_blocks)
         i = f.sub(rest, f.mul(j, m_blocks))
         left = f.sub(end, u.index)
-        more_i = f.min(f.min(most_i, f.sub(m_blocks, i)), left)
-        more_j = f.min(f.min(most_j, f.sub(n_blocks, j)), left)
+        more_i = f.min(f.sub(m_blocks, i), left)
+        whole = f.compare("eq", more_i, m_blocks)
+        most_j = f.select(whole, f.min(n_merged, f.div(left, m_blocks)), "1")
+        more_j = f.min(most_j, f.sub(n_blocks, j))
         f.do(f"%{count} = mul i64 {more_i}, {more_j}")
         row, column = f.mul(i, m_block), f.mul(j, n_block)
         rows = f.min(f.mul(more_i, m_block), f.sub(m, row))
