@@ -108,6 +108,21 @@ def polynomial(nodes: int, dtype: str = "float64") -> tuple[list[gr.Expr], gr.Ex
     return xs, total
 
 
+def triangle(nodes: int, dtype: str = "float64") -> tuple[list[gr.Expr], gr.Expr]:
+    """Each point from two neighbours, in rows that become shorter."""
+    side = isqrt(nodes // 2) + 2
+    x = gr.vector("x", side, dtype)
+    above = [x[j] for j in range(side)]
+    total = above[0]
+    for i in range(1, side):
+        row = [gr.cos(above[0])]
+        for j in range(1, side - i):
+            row.append(gr.tanh(row[j - 1] * 0.3 + above[j] * above[j + 1]))
+        total = total + row[-1]
+        above = row
+    return [x], total
+
+
 FAMILIES: dict[str, Family] = {
     "chain": chain,
     "tree": tree,
@@ -115,6 +130,7 @@ FAMILIES: dict[str, Family] = {
     "bodies": bodies,
     "arm": arm,
     "polynomial": polynomial,
+    "triangle": triangle,
 }
 
 

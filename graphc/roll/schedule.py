@@ -8,8 +8,9 @@ from heapq import heappop, heappush
 
 import numpy as np
 
+from graphc.roll.periods import find_stretches
 from graphc.roll.regions import Ints
-from graphc.roll.units import Units, components
+from graphc.roll.units import Units, components, find_units
 
 #: Fewer units than this in a row, or fewer nodes, are written out.
 SHORTEST = 4
@@ -20,6 +21,8 @@ BLOCK = 400
 #: each holds enough units to run side by side.
 LEVELS = 24
 WIDE = 16
+#: Pieces with so many operations together are little code.
+ENOUGH = 1000
 #: A sequence of segments is looked for up to this length, with so many nodes; it is put
 #: together if that saves more than so many.
 LONGEST = 48
@@ -46,8 +49,27 @@ class Turns:
     times: int = 1
 
 
+def arrange(tokens: Ints, operands: Ints) -> list[Turns]:
+    """Segments that together compute each node of a region once, after what it reads.
+
+    If much code is left, because parts of a repetition wait for each other in loops whose
+    lengths differ, repetitions are left whole where that is less.
+    """
+    stretches = find_stretches(tokens, operands)
+    found = schedule(tokens, operands, find_units(tokens, operands, stretches))
+    if code_size(found) <= max(ENOUGH, len(tokens) // 50):
+        return found
+    whole = find_units(tokens, operands, stretches, divided=False)
+    return min(found, schedule(tokens, operands, whole), key=code_size)
+
+
+def code_size(turns: list[Turns]) -> int:
+    """Operations of all pieces together."""
+    return sum(s.nodes.shape[1] for group in turns for s in group.segments)
+
+
 def schedule(tokens: Ints, operands: Ints, units: Units) -> list[Turns]:
-    """Segments that together compute each node once, after what it reads."""
+    """Segments of the units, in an order in which they can run."""
     before, after = _dependences(operands, units.of)
     kinds, component = _kinds(before, after, units)
     found: list[Segment] = []

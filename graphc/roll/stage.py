@@ -12,14 +12,12 @@ from graphc.ops.elementwise import cast
 from graphc.ops.movement import SLICE, reshape
 from graphc.ops.rolled import ROLLED, Piece, Rolled, Round
 from graphc.roll.build import Build, build
-from graphc.roll.periods import find_stretches
 from graphc.roll.regions import Division, Element, Region, divide, is_member
-from graphc.roll.schedule import schedule
+from graphc.roll.schedule import arrange
 from graphc.roll.stacks import join_pads
-from graphc.roll.units import find_units
 
 #: Graphs with fewer scalar nodes than this are left as they are.
-SMALLEST = 2000
+SMALLEST = 3000
 
 
 #: Rewrites the results of a piece.
@@ -88,8 +86,7 @@ class _Rebuilding:
         """Make the node of a region, and a view of it for each value that is needed."""
         operands = region.table()
         tokens = np.array(region.tokens, np.int64)
-        units = find_units(tokens, operands, find_stretches(tokens, operands))
-        made = build(region, operands, schedule(tokens, operands, units))
+        made = build(region, operands, arrange(tokens, operands))
         rounds = [
             Round(tuple(r.with_outputs(self.finish(r.piece)) for r in group.runs), group.times)
             for group in made.program.rounds

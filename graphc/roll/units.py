@@ -44,15 +44,18 @@ class Units:
         return self.first[units][:, None] + self.places[int(self.kind[units[0]])]
 
 
-def find_units(tokens: Ints, operands: Ints, stretches: Sequence[Stretch]) -> Units:
-    """Cut a region, given its repetitions."""
+def find_units(
+    tokens: Ints, operands: Ints, stretches: Sequence[Stretch], *, divided: bool = True
+) -> Units:
+    """Cut a region, given its repetitions, which may be left whole."""
     of = np.full(len(tokens), -1, np.int64)
     kinds: dict[object, int] = {}
     places: list[Ints] = []
     kind, first = [], []
     count = 0
     for stretch in stretches:
-        for part in _parts(operands, stretch):
+        parts = _parts(operands, stretch) if divided else [np.arange(stretch.period)]
+        for part in parts:
             key = _shape(tokens, operands, stretch, part)
             number = kinds.setdefault(key, len(places))
             if number == len(places):
