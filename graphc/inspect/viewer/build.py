@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from graphc.errors import GraphcError
 from graphc.expr import Expr, topological
@@ -39,13 +39,15 @@ def document(
     kernels = kernel_of(function) if function and function.program else {}
     writer = StageWriter(texts, table, kernels, sample)
     stages = _stages(function, first, outputs, heirs, writer)
-    sweeps, notes = _sweeps(outputs, first, table, sample)
+    names = name_nodes(topological([*outputs, *first.roots]))
+    sweeps, notes = _sweeps(outputs, names, table, sample)
     return Document(
         title,
         _shown(given, stage),
         tuple(texts.listed()),
         tuple(table.rows),
         stages,
+        tuple(names[o] for o in outputs),
         sweeps,
         _kernels(given),
         dict(sample.sizes) if sample else {},
@@ -83,14 +85,16 @@ def _stages(
 
 
 def _sweeps(
-    outputs: Sequence[Expr], first: Subject, table: NodeTable, sample: Samplings | None
+    outputs: Sequence[Expr],
+    names: Mapping[Expr, str],
+    table: NodeTable,
+    sample: Samplings | None,
 ) -> tuple[tuple[SweepView, ...], tuple[str, ...]]:
     """The sweeps, and why there are not more."""
-    names = name_nodes(topological([*outputs, *first.roots]))
     sweeps, notes = [], []
-    for o in outputs:
+    for place, o in enumerate(outputs):
         try:
-            sweeps.append(sweep_view(o, names, table, sample))
+            sweeps.append(sweep_view(place, o, names, table, sample))
         except GraphcError as error:
             notes.append(error.summary)
     if not outputs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from graphc.diff.paths import adjoints
 from graphc.errors import GraphcError
@@ -84,19 +85,26 @@ def adopted(outputs: Sequence[Expr], roots: Sequence[Expr]) -> dict[Expr, Expr]:
     return found
 
 
+class Adjoint(NamedTuple):
+    """S(node, o), where o is one of the differentiated outputs, by its number."""
+
+    node: Expr
+    output: int
+
+
 def adjoint_names(
     outputs: Sequence[Expr], derivatives: Iterable[Expr]
-) -> dict[Expr, tuple[Expr, ...]]:
-    """For each derivative the nodes whose adjoint S(node) it is, by its formula."""
-    tables = [table for o in outputs if (table := _adjoints(o))]
+) -> dict[Expr, tuple[Adjoint, ...]]:
+    """For each derivative what adjoints it is, by its formula."""
+    tables = [_adjoints(o) for o in outputs]
     wanted = list(derivatives)
     cotangents = [ct for table in tables for ct in table.values()]
     keys = _meanings([*wanted, *cotangents], set(topological(outputs)))
-    owners: dict[int, list[Expr]] = {}
-    for table in tables:
+    owners: dict[int, list[Adjoint]] = {}
+    for number, table in enumerate(tables):
         for node, ct in table.items():
             if ct.args:
-                owners.setdefault(keys[ct], []).append(node)
+                owners.setdefault(keys[ct], []).append(Adjoint(node, number))
     return {n: tuple(owners[keys[n]]) for n in wanted if keys[n] in owners}
 
 

@@ -143,7 +143,7 @@ class StageView(Record):
     roots
         (place in ``nodes``, what it is).
     adjoints
-        Numbers of nodes of the first stage whose adjoint it is.
+        What adjoints it is: (number of a node of the first stage, place of the output).
     outside
         Places of nodes that are shown for their derivatives, but are not computed.
     kernels
@@ -162,7 +162,7 @@ class StageView(Record):
     formulas: tuple[int, ...]
     scopes: tuple[Cluster, ...]
     roots: tuple[tuple[int, str], ...]
-    adjoints: tuple[tuple[int, ...], ...]
+    adjoints: tuple[tuple[tuple[int, int], ...], ...]
     outside: tuple[int, ...] = ()
     before: tuple[tuple[int, ...], ...] = ()
     changed: tuple[str, ...] = ()
@@ -197,8 +197,9 @@ class Row(Record):
 
 @dataclass(frozen=True)
 class SweepView(Record):
-    """The reverse sweep of one output, over the first stage."""
+    """The reverse sweep of one output (its place and name), over the first stage."""
 
+    place: int
     output: str
     rows: tuple[Row, ...]
 
@@ -215,13 +216,14 @@ class KernelView(Record):
 
 @dataclass(frozen=True)
 class Document(Record):
-    """Everything on the page."""
+    """Everything on the page. ``outputs`` are names of what was differentiated."""
 
     title: str
     shown: int
     texts: tuple[str, ...]
     nodes: tuple[Node, ...]
     stages: tuple[StageView, ...]
+    outputs: tuple[str, ...] = ()
     sweeps: tuple[SweepView, ...] = ()
     kernels: tuple[KernelView, ...] = ()
     sizes: dict[str, int] = field(default_factory=dict)

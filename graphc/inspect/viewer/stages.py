@@ -12,7 +12,7 @@ from graphc.inspect.subject import Subject, derivative_orders
 from graphc.inspect.text import name_nodes
 from graphc.inspect.viewer.changes import Change
 from graphc.inspect.viewer.clusters import clusters
-from graphc.inspect.viewer.derivatives import adjoint_names, forward_stem
+from graphc.inspect.viewer.derivatives import Adjoint, adjoint_names, forward_stem
 from graphc.inspect.viewer.document import BACKWARD, FORWARD, Kind, StageView, Texts
 from graphc.inspect.viewer.nodes import NodeTable
 from graphc.inspect.viewer.templates import formulas
@@ -25,11 +25,11 @@ class Ancestry:
     """What the nodes of the first stage have become by now.
 
     ``heirs`` maps nodes that derivatives stem from to the nodes that stand for them,
-    ``adjoints`` derivatives to the nodes of the first stage whose adjoint they are.
+    ``adjoints`` derivatives to what adjoints of the first stage they are.
     """
 
     heirs: dict[Expr, Expr]
-    adjoints: dict[Expr, tuple[Expr, ...]] = field(default_factory=dict)
+    adjoints: dict[Expr, tuple[Adjoint, ...]] = field(default_factory=dict)
 
     def after(self, change: Change) -> Ancestry:
         """The same one stage later."""
@@ -86,7 +86,10 @@ class StageWriter:
             formulas=tuple(map(text, formulas(nodes, names, uses))),
             scopes=scopes,
             roots=tuple(_roots(subject, place)),
-            adjoints=tuple(tuple(map(number, ancestry.adjoints.get(n, ()))) for n in nodes),
+            adjoints=tuple(
+                tuple((number(a.node), a.output) for a in ancestry.adjoints.get(n, ()))
+                for n in nodes
+            ),
             outside=tuple(i for n, i in place.items() if n not in computed),
             before=tuple(tuple(map(number, change.before[n])) for n in nodes) if change else (),
             changed=tuple(change.fate[n] for n in nodes) if change else (),

@@ -13,7 +13,11 @@ from graphc.inspect.viewer.values import Samplings, summary
 
 
 def sweep_view(
-    o: Expr, names: Mapping[Expr, str], table: NodeTable, sample: Samplings | None
+    place: int,
+    o: Expr,
+    names: Mapping[Expr, str],
+    table: NodeTable,
+    sample: Samplings | None,
 ) -> SweepView:
     """The sweep of one output with respect to all its leaves, in names of a listing.
 
@@ -24,7 +28,7 @@ def sweep_view(
     """
     steps = named_sweep(o, None, None if sample is None else sample.values, names)
     numbers = {text: table.number(n) for n, text in names.items() if inline(n) is None}
-    return SweepView(names[o], tuple(_row(s, numbers) for s in steps))
+    return SweepView(place, names[o], tuple(_row(s, numbers) for s in steps))
 
 
 def _row(step: Step, numbers: Mapping[str, int]) -> Row:

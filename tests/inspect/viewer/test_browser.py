@@ -389,6 +389,20 @@ def test_the_sweep_obeys_arrows_and_the_slider(browse, product):
     assert page.marked("forward", "now") == 0
 
 
+def test_each_of_two_losses_has_its_adjoints(browse):
+    x = gr.scalar("x")
+    a, b = gr.sin(x).named("a"), gr.cos(x).named("b")
+    page = browse([a, b, gr.grad(a, x), gr.grad(b, x)], inputs=[0.0])
+    page.click_box("forward", "x, ")
+    content = page.text("#content")
+    assert "S(x, a) = " in content
+    assert "S(x, b) = " in content
+    page.click("#sweep-open")
+    page.find("#sweep-output").send_keys("b")
+    page.click("#sweep-last")
+    assert [row[1] for row in rows(page)] == ["b", "x"]
+
+
 def test_the_sweep_plays_by_itself(browse, product):
     from selenium.webdriver.support.wait import WebDriverWait
 

@@ -17,8 +17,8 @@ from graphc.errors import GraphError, InputError, InputTypeError
 from graphc.expr import topological
 from graphc.inspect.viewer.build import document
 from graphc.inspect.viewer.clusters import clusters
-from graphc.inspect.viewer.document import BACKWARD, FORWARD
 from graphc.inspect.viewer.derivatives import differentiated, forward_stem
+from graphc.inspect.viewer.document import BACKWARD, FORWARD
 from graphc.inspect.viewer.page import page
 from graphc.inspect.viewer.templates import ADJOINT, OUT, Locals, formulas, slot, template
 from graphc.inspect.viewer.values import bind, summary
@@ -160,11 +160,12 @@ def test_adjoints_have_the_numbers_of_the_sweep(step):
     for view in doc.stages:
         known = 0
         for of, value in zip(view.adjoints, view.values, strict=True):
-            for node in of:
+            for node, output in of:
+                assert output == 0
                 assert numbers(value) == pytest.approx(numbers(swept[node]), rel=1e-4, abs=1e-6)
                 known += 1
         assert known >= 4
-        named = {doc.nodes[n].name for of in view.adjoints for n in of}
+        named = {doc.nodes[n].name for of in view.adjoints for n, _ in of}
         assert {"W", "b"} <= named
 
 
@@ -172,7 +173,7 @@ def test_twins_keep_their_own_adjoints(product):
     w, o = product
     doc = document([o, gr.grad(o, w)], "product")
     view = doc.stages[0]
-    owners = [[doc.nodes[n].name for n in of] for of in view.adjoints if of]
+    owners = [[doc.nodes[n].name for n, _ in of] for of in view.adjoints if of]
     assert sorted(owners) == sorted([[f"y{k}"] for k in range(1, 11)] + [["w"]])
 
 
@@ -204,7 +205,7 @@ def test_the_output_is_found_though_its_own_derivative_leaves_no_trace():
     outputs, _ = differentiated([loss, gr.sum(x), slope])
     assert outputs == [loss]
     (view,) = document([loss, slope], "f").stages
-    assert (view.nodes[view.names.index("x")],) in view.adjoints
+    assert ((view.nodes[view.names.index("x")], 0),) in view.adjoints
     total = loss + gr.sum(slope * slope)
     assert differentiated([total, gr.grad(total, x)])[0][0] is total
 
@@ -417,7 +418,14 @@ def test_two_losses_have_two_sweeps():
     x = gr.scalar("x")
     a, b = gr.sin(x).named("a"), gr.cos(x).named("b")
     doc = document([a, b, gr.grad(a, x), gr.grad(b, x)], "f")
-    assert [s.output for s in doc.sweeps] == ["a", "b"]
+    assert [(s.place, s.output) for s in doc.sweeps] == [(0, "a"), (1, "b")]
+    assert doc.outputs == ("a", "b")
+    (view,) = doc.stages
+    slopes = dict(view.roots)
+    known = {role: view.adjoints[at] for at, role in slopes.items()}
+    at = view.nodes[view.names.index("x")]
+    assert known["output 3"] == ((at, 0),)
+    assert known["output 4"] == ((at, 1),)
 
 
 # The page -----------------------------------------------------------------------------------

@@ -72,10 +72,14 @@ class Colours {
       case "value": return value?.norm ?? null;
       case "not finite": return value ? value.nan + value.inf : null;
     }
+    const [sweep] = model.sweeps;
+    if (!sweep) return null;
     if (stage.sides[i] === BACKWARD)
-      return (stage.adjoints[i] || []).length ? value?.norm ?? null : null;
+      return stage.adjoints[i].some(([, output]) => output === sweep.place)
+        ? value?.norm ?? null : null;
     const written = model.written(this.page.stageNumber, stage.nodes[i]);
-    return written.map(id => model.swept.get(id)).find(row => row?.size)?.size.norm ?? null;
+    const rows = written.map(id => sweep.byNode.get(id));
+    return rows.find(row => row?.size)?.size.norm ?? null;
   }
 
   cost(place) {
@@ -104,6 +108,9 @@ class Colours {
     const [low, high] = this.range.map(numberText), counted = ["work", "traffic"].includes(this.by);
     const guess = counted && !Object.keys(this.page.model.sizes).length
       ? `; symbolic sizes taken as ${TYPICAL}` : "";
-    return `${this.by}: pale ${low}, red ${high} ${UNITS[this.by]}, logarithmic${guess}`;
+    const { sweeps } = this.page.model;
+    const what = this.by === "adjoint" && sweeps.length > 1
+      ? `adjoint for ${sweeps[0].output}` : this.by;
+    return `${what}: pale ${low}, red ${high} ${UNITS[this.by]}, logarithmic${guess}`;
   }
 }

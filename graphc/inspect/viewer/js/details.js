@@ -94,18 +94,17 @@ class Details {
 
   /** What S(node) is, and its numbers; of a later stage those of the node as written. */
   adjoint(i) {
-    const { stage, model } = this.page, first = model.stages[0], parts = [];
-    for (const id of stage.adjoints[i] || []) {
-      const name = first.names[first.place.get(id)];
-      parts.push(el("p", {}, el("b", {}, `S(${name})`), `, the adjoint of ${name}: ∂`,
-        model.sweeps.length ? model.sweeps[0].output : "output", `/∂${name}`));
-    }
-    for (const id of model.written(this.page.stageNumber, stage.nodes[i])) {
-      const row = stage.sides[i] === FORWARD && model.swept.get(id);
+    const { stage, model } = this.page, parts = [];
+    for (const [id, output] of stage.adjoints[i] || [])
+      parts.push(el("p", {}, el("b", {}, model.adjointText(id, output)),
+        ` = ∂${model.outputs[output]}/∂${model.nameOf(id)}`));
+    const written = stage.sides[i] === FORWARD
+      ? model.written(this.page.stageNumber, stage.nodes[i]) : [];
+    for (const sweep of model.sweeps) for (const id of written) {
+      const row = sweep.byNode.get(id);
       if (!row) continue;
-      const name = first.names[first.place.get(id)];
-      const sum = joined(row.terms.map(t => t.text));
-      parts.push(el("p", { class: "code" }, `S(${name}) = ${sum}`));
+      parts.push(el("p", { class: "code" },
+        `${model.adjointText(id, sweep.place)} = ${joined(row.terms.map(t => t.text))}`));
       if (row.size) parts.push(summaryTable(row.size));
     }
     return parts.length ? section("Adjoint", parts) : null;

@@ -261,7 +261,7 @@ class Page {
     const { stage } = this, now = this.sweepNow.node;
     const rows = id => {
       const i = stage.place.get(id);
-      return side === FORWARD ? [i] : stage.fruitsOf(id);
+      return side === FORWARD ? [i] : stage.adjointsOf(id, this.table.sweep.place);
     };
     const places = id => rows(id).filter(i => i !== undefined && here(i)).map(shown);
     boxes.now.push(...places(now));
@@ -334,7 +334,7 @@ class Page {
       this.cursor = null;
       this.tab = "node";
       this.panel();
-      for (const at of [i, ...this.stage.fruitsOf(row.node)]) {
+      for (const at of [i, ...this.stage.adjointsOf(row.node, this.table.sweep.place)]) {
         if (at === undefined) continue;
         const side = this.stage.sides[at], box = this.sceneOf(side).box(at);
         if (box) this.panes[side].reveal(box);

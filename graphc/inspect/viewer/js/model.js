@@ -27,9 +27,7 @@ class Stage {
 
   /** "S(h)" for a derivative that is the adjoint of h; of several the first two. */
   adjointName(i) {
-    const of = this.adjoints[i] || [];
-    const first = this.doc.stages[0];
-    const names = of.map(id => `S(${first.names[first.place.get(id)]})`);
+    const names = (this.adjoints[i] || []).map(([id, output]) => this.doc.adjointText(id, output));
     return names.length > 2 ? `${names[0]}, ${names[1]}, …` : names.join(", ");
   }
 
@@ -45,16 +43,17 @@ class Stage {
     return this.fruits[i].filter(j => !this.hidden[j]);
   }
 
-  /** Derivatives that are the adjoint of a node of the first stage. */
-  fruitsOf(id) {
+  /** Derivatives that are the adjoint of a node of the first stage for an output. */
+  adjointsOf(id, output) {
     if (!this.adjointPlaces) {
       this.adjointPlaces = new Map();
-      this.adjoints.forEach((ids, i) => ids.forEach(of => {
-        if (!this.adjointPlaces.has(of)) this.adjointPlaces.set(of, []);
-        this.adjointPlaces.get(of).push(i);
+      this.adjoints.forEach((all, i) => all.forEach(of => {
+        const key = String(of);
+        if (!this.adjointPlaces.has(key)) this.adjointPlaces.set(key, []);
+        this.adjointPlaces.get(key).push(i);
       }));
     }
-    return this.adjointPlaces.get(id) || [];
+    return this.adjointPlaces.get(`${id},${output}`) || [];
   }
 
   /** What the stage changed on a side. */
@@ -75,16 +74,25 @@ class Stage {
 class Model {
   constructor(doc) {
     Object.assign(this, doc);
-    for (const key of ["sweeps", "kernels", "notes"]) this[key] ||= [];
+    for (const key of ["outputs", "sweeps", "kernels", "notes"]) this[key] ||= [];
     this.sizes ||= {};
     this.views = this.stages;
     this.stages = [];
     for (const view of this.views) this.stages.push(new Stage(view, this));
-    this.swept = new Map();
-    for (const sweep of this.sweeps)
+    for (const sweep of this.sweeps) {
+      sweep.rows ||= [];
       for (const row of sweep.rows) Object.assign(row, { users: [], terms: [], ...row });
-    for (const sweep of this.sweeps)
-      for (const row of sweep.rows) if (!this.swept.has(row.node)) this.swept.set(row.node, row);
+      sweep.byNode = new Map(sweep.rows.map(row => [row.node, row]));
+    }
+  }
+
+  /** A node of the first stage by its name there. */
+  nameOf(id) { return this.stages[0].names[this.stages[0].place.get(id)]; }
+
+  /** "S(h)"; where several outputs were differentiated "S(h, output)". */
+  adjointText(id, output) {
+    const second = this.outputs.length > 1 ? `, ${this.outputs[output]}` : "";
+    return `S(${this.nameOf(id)}${second})`;
   }
 
   text(place) { return place === undefined || place < 0 ? "" : this.texts[place]; }
