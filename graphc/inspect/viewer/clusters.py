@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from graphc.expr import Expr, Scope
+from graphc.expr import Expr
 from graphc.inspect.viewer.document import Cluster
+from graphc.origin import Scope
 
 
 @dataclass(frozen=True)

@@ -241,17 +241,23 @@ function placeRows(rows, above, below, widths, boxes) {
   const sweeps = Math.max(6, Math.min(24, Math.round(60000 / widths.length)));
   const spreader = new Spreader(rows.reduce((n, row) => Math.max(n, row.length), 0));
   const pull = new Pull(x, above, below, boxes);
+  const settle = (level, up, down) => {
+    const row = rows[level];
+    for (let k = 0; k < row.length; k++) {
+      pull.find(row[k], up, down);
+      spreader.wanted[k] = pull.weight ? pull.sum / pull.weight : x[row[k]];
+      spreader.weights[k] = pull.weight || 0.05;
+    }
+    spreader.spread(row, offsets[level], x);
+  };
   for (let sweep = 0; sweep < sweeps; sweep++) {
     const down = sweep % 2 === 0, last = sweep >= sweeps - 4;
-    for (let i = 0; i < rows.length; i++) {
-      const level = down ? i : rows.length - 1 - i, row = rows[level];
-      for (let k = 0; k < row.length; k++) {
-        pull.find(row[k], down || last, !down || last);
-        spreader.wanted[k] = pull.weight ? pull.sum / pull.weight : x[row[k]];
-        spreader.weights[k] = pull.weight || 0.05;
-      }
-      spreader.spread(row, offsets[level], x);
-    }
+    for (let i = 0; i < rows.length; i++)
+      settle(down ? i : rows.length - 1 - i, down || last, !down || last);
+  }
+  if (rows.length) {  // ports stand where their lines do
+    settle(0, false, true);
+    settle(rows.length - 1, true, false);
   }
   for (let k = 0; k < 3; k++) straighten(rows, offsets, below, x, boxes);
   return x;
