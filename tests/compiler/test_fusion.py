@@ -316,6 +316,29 @@ def test_what_is_finished_with_a_product(
     assert finished(program_of(inputs, outputs)) == kernels
 
 
+@pytest.mark.parametrize("n", [0, 1, 2, 33, 1000])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_finished_products_are_those_of_single_kernels(dtype: str, n: int) -> None:
+    """To the bit, for every number of threads."""
+    rng = np.random.default_rng(n)
+    x, d = gr.tensor("x", ("n", 300), dtype), gr.tensor("d", ("n", 170), dtype)
+    start = rng.standard_normal((2, 300, 170)).astype(dtype)
+    arrays = [rng.standard_normal((n, k)).astype(dtype) for k in (300, 170)]
+    found = []
+    for options in ({"skip": "fuse"}, {"threads": 1}, {"threads": 2}, {"threads": 3}):
+        w, m = (gr.parameter(name, v) for name, v in zip("wm", start, strict=True))
+        gradient = gr.transpose(x) @ d
+        moment = m * 0.9 + gradient
+        step = gr.compile([x, d], gr.tanh(x @ w), {w: w - 0.1 * moment, m: moment}, **options)
+        if "threads" in options:
+            assert step.program is not None
+            assert finished(step.program) == ["finished product", "finished product"]
+        found.append([step(*arrays), step(*arrays), w.value, m.value])
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 # Bands ---------------------------------------------------------------------------------------
 
 
