@@ -37,7 +37,6 @@ from graphc.errors import GraphcError as GraphcError
 from graphc.expr import Expr as Expr
 from graphc.expr import constant as constant
 from graphc.expr import default_dtype as default_dtype
-from graphc.expr import scope as scope
 from graphc.functions.operators import attach as _attach
 from graphc.functions.operators import power as power
 from graphc.functions.statistics import mean as mean
@@ -156,6 +155,7 @@ from graphc.ops.reduction import norm as norm
 from graphc.ops.reduction import prod as prod
 from graphc.ops.reduction import softmax as softmax
 from graphc.ops.reduction import sum as sum
+from graphc.origin import scope as scope
 from graphc.types import Dim as Dim
 from graphc.types import DType as DType
 from graphc.types import TensorType as TensorType

@@ -10,8 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
-
-from graphc import arguments
 from graphc.backend import (
     Array,
     Backend,
@@ -35,12 +33,15 @@ from graphc.errors import (
     InputTypeError,
     NonFiniteError,
 )
-from graphc.expr import Expr, describe, uncollected
+from graphc.expr import Expr, describe
 from graphc.finite import with_finite_flag
 from graphc.graph import Graph, check, graph_guards, graph_symbols
 from graphc.interpret import find_bad_index
 from graphc.ops.leaves import Parameter
+from graphc.origin import uncollected
 from graphc.structure import Form, FormError, flatten
+
+from graphc import arguments
 
 if TYPE_CHECKING:
     from graphc.inspect.gradients import GradientReport

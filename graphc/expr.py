@@ -8,22 +8,16 @@ stems from.
 
 from __future__ import annotations
 
-import gc
 import itertools
-import linecache
-import os
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import wraps
 from math import isnan
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from graphc.errors import DTypeError, GraphcError, GraphError, ShapeError
+from graphc.origin import Origin, Scope, Source, building, stemming, user_line
 from graphc.types import (
     DTYPES,
     Dim,
@@ -45,168 +39,7 @@ if TYPE_CHECKING:
 ExprLike: TypeAlias = "Expr | np.ndarray[Any, Any] | np.generic | float | int | bool | Dim"
 
 
-# Where a node comes from --------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A line of the user's program."""
-
-    file: str
-    line: int
-
-    @property
-    def text(self) -> str:
-        """The line itself, '' if the file is not there."""
-        return linecache.getline(self.file, self.line).strip()
-
-    def __str__(self) -> str:
-        return f"{_notebook_cell(self.file) or os.path.basename(self.file)}:{self.line}"
-
-
-def _notebook_cell(file: str) -> str | None:
-    """``In[3]``, if that is what IPython calls the cell that has this file name."""
-    running: Any = getattr(sys.modules.get("IPython"), "get_ipython", None)
-    shell = running and running()
-    found = shell and shell.compile.format_code_name(file)
-    return str(found[1]) if found else None
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Scope:
-    """A named part of a graph: one use of a function such as ``softmax``, or a user's block."""
-
-    name: str
-    parent: Scope | None
-
-    @property
-    def path(self) -> str:
-        """Names from the outermost scope on, joined by '/'."""
-        return f"{self.parent.path}/{self.name}" if self.parent else self.name
-
-
-@dataclass(eq=False, slots=True)
-class Origin:
-    """Why nodes exist, if the user did not write them.
-
-    Attributes
-    ----------
-    rule
-        The derivative (``d mul``) or the rewrite (``rewrite:mul-one``) that made them.
-    stem
-        The node that they were made for.
-    parts
-        Of a derivative: the piece for each operand of the stem, None where there is none.
-    copy_of
-        The node that this one stands for, if a function was mapped, or put on other operands,
-        after its derivative was taken.
-    """
-
-    rule: str
-    stem: Expr
-    parts: Sequence[Expr | None] = ()
-    copy_of: Expr | None = None
-
-
-class _Building(threading.local):
-    """What new nodes of this thread are stamped with."""
-
-    scope: Scope | None = None
-    source: Source | None = None
-    origin: Origin | None = None
-
-
-_building = _Building()
 _numbers = itertools.count()
-_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_internal: dict[str, bool] = {}
-_sources: dict[tuple[str, int], Source] = {}
-
-
-def user_line() -> Source | None:
-    """The innermost line outside this package."""
-    if _building.source is not None:
-        return _building.source
-    frame = sys._getframe(1)
-    while frame is not None:
-        file = frame.f_code.co_filename
-        internal = _internal.get(file)
-        if internal is None:
-            internal = _internal[file] = file.startswith(_PACKAGE)
-        if not internal:
-            key = (file, frame.f_lineno)
-            found = _sources.get(key)
-            if found is None:
-                found = _sources[key] = Source(*key)
-            return found
-        frame = cast(Any, frame.f_back)
-    return None
-
-
-@contextmanager
-def scope(name: str) -> Iterator[None]:
-    """Nodes made inside belong to the named part; pictures and listings can fold it."""
-    outer = _building.scope
-    _building.scope = Scope(name, outer)
-    try:
-        yield
-    finally:
-        _building.scope = outer
-
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def scoped(function: F) -> F:
-    """Give every use of a function a scope of its name."""
-
-    @wraps(function)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        with scope(function.__name__):
-            return function(*args, **kwargs)
-
-    return cast(F, wrapped)
-
-
-class stemming:
-    """Nodes made inside are made by ``rule`` for ``stem`` and keep its line and scope.
-
-    The context gives their `Origin`, whose rule may be named later, when it is known.
-    """
-
-    __slots__ = ("_origin", "_outer")
-
-    def __init__(self, rule: str, stem: Expr, copy_of: Expr | None = None) -> None:
-        self._origin = Origin(rule, stem, (), copy_of)
-
-    def __enter__(self) -> Origin:
-        origin = self._origin
-        self._outer = _building.scope, _building.source, _building.origin
-        _building.scope, _building.source = origin.stem.scope, origin.stem.source
-        _building.origin = origin
-        return origin
-
-    def __exit__(self, *_: object) -> None:
-        _building.scope, _building.source, _building.origin = self._outer
-
-
-def note_parts(parts: Sequence[Expr | None]) -> None:
-    """Tell which of the nodes that are being made stand for which operand of the stem."""
-    if _building.origin is not None:
-        _building.origin.parts = parts
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Pause garbage collection while many nodes are made: they are no garbage, and looking
-    through them again and again would take time quadratic in their number."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 # Attributes ---------------------------------------------------------------------------------
@@ -321,8 +154,8 @@ class Expr:
         put(self, "type", type)
         put(self, "name", name)
         put(self, "source", user_line())
-        put(self, "scope", _building.scope)
-        put(self, "origin", _building.origin)
+        put(self, "scope", building.scope)
+        put(self, "origin", building.origin)
         put(self, "number", next(_numbers))
 
     def __setattr__(self, key: str, value: Any) -> None:
@@ -348,7 +181,7 @@ class Expr:
 
     def named(self, name: str) -> Expr:
         """The same value with a name for listings and pictures, in the current scope."""
-        return _like(self, self.args, self.type, name, _building.scope)
+        return _like(self, self.args, self.type, name, building.scope)
 
     def __repr__(self) -> str:
         label = f"{self.name}: " if self.name else ""
@@ -510,12 +343,12 @@ def _like(
     node: Expr, args: tuple[Expr, ...], type: TensorType, name: str | None, scope: Scope | None
 ) -> Expr:
     """A node of the same operation, line and origin."""
-    outer = _building.scope, _building.source, _building.origin
-    _building.scope, _building.source, _building.origin = scope, node.source, node.origin
+    outer = building.scope, building.source, building.origin
+    building.scope, building.source, building.origin = scope, node.source, node.origin
     try:
         return Expr(node.op, args, node.attrs, type, name)
     finally:
-        _building.scope, _building.source, _building.origin = outer
+        building.scope, building.source, building.origin = outer
 
 
 # Leaves -------------------------------------------------------------------------------------
@@ -695,10 +528,7 @@ __all__ = [
     "Expr",
     "ExprLike",
     "Literal",
-    "Origin",
-    "Scope",
     "ShapeError",
-    "Source",
     "TensorType",
     "TupleType",
     "apply",
@@ -709,15 +539,10 @@ __all__ = [
     "current_dtype",
     "default_dtype",
     "describe",
-    "note_parts",
     "rebuild",
     "refuse_bool",
     "replace",
     "scalar_like",
-    "scope",
-    "scoped",
-    "stemming",
     "substitute",
     "topological",
-    "uncollected",
 ]

@@ -12,20 +12,12 @@ from typing import Any, TypeAlias
 
 from graphc.diff.custom import Rule
 from graphc.errors import ShapeError, UnsupportedOpError
-from graphc.expr import (
-    Expr,
-    ExprLike,
-    apply,
-    as_expr,
-    describe,
-    scalar_like,
-    stemming,
-    topological,
-)
+from graphc.expr import Expr, ExprLike, apply, as_expr, describe, scalar_like, topological
 from graphc.ops.contraction import contract, parse
 from graphc.ops.elementwise import cast, equal, where
 from graphc.ops.leaves import iota, tensor
 from graphc.ops.movement import broadcast_to, concatenate, moveaxis, pad_spread, reshape
+from graphc.origin import stemming
 from graphc.types import DType, Shape, Size, normalise_axis, same_size
 
 #: ``rule(node, args, mapped, size)``: the node on operands of which some have the mapped axis

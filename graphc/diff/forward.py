@@ -14,17 +14,9 @@ from graphc.diff.checks import Unused, as_list, check_output, check_targets, dir
 from graphc.diff.linear import transpose
 from graphc.diff.reverse import scale, spread, total, under_mask
 from graphc.errors import UnsupportedOpError
-from graphc.expr import (
-    Expr,
-    describe,
-    note_parts,
-    scalar_like,
-    stemming,
-    substitute,
-    topological,
-    uncollected,
-)
+from graphc.expr import Expr, describe, scalar_like, substitute, topological
 from graphc.ops.leaves import tensor
+from graphc.origin import note_parts, stemming, uncollected
 
 #: Of one operand; they put its elements in other places.
 _KEEPS_MASKS = frozenset("reshape transpose copy slice broadcast_to".split())

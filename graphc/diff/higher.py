@@ -13,10 +13,11 @@ from graphc.diff.reverse import grad, pulled
 from graphc.diff.sparse import order_of, sparse_hessian, sparse_jacobian
 from graphc.diff.work import flops, typical
 from graphc.errors import DifferentiationError
-from graphc.expr import Expr, scalar_like, stemming
+from graphc.expr import Expr, scalar_like
 from graphc.ops.elementwise import cast
 from graphc.ops.leaves import tensor
 from graphc.ops.movement import broadcast_to, moveaxis, reshape, transpose
+from graphc.origin import stemming
 from graphc.types import Size
 
 Mode = Literal["auto", "forward", "reverse"]

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from graphc.diff.checks import check_scalar
 from graphc.diff.reverse import accumulate, pull, scale, spread
 from graphc.errors import DifferentiationError, UnsupportedOpError
-from graphc.expr import Expr, describe, scalar_like, stemming, topological, uncollected
+from graphc.expr import Expr, describe, scalar_like, topological
 from graphc.ops.movement import broadcast_to, sum_to
 from graphc.ops.table import Partial
+from graphc.origin import stemming, uncollected
 
 #: More paths than this are not listed unless asked for.
 LIMIT = 10_000

@@ -23,21 +23,12 @@ from graphc.diff.checks import (
 )
 from graphc.diff.pieces import side_by_side
 from graphc.errors import UnsupportedOpError
-from graphc.expr import (
-    Expr,
-    constant_value,
-    describe,
-    note_parts,
-    scalar_like,
-    stemming,
-    substitute,
-    topological,
-    uncollected,
-)
+from graphc.expr import Expr, constant_value, describe, scalar_like, substitute, topological
 from graphc.ops.elementwise import logical_not, logical_or, mask_of, masked, neg
 from graphc.ops.leaves import tensor
 from graphc.ops.movement import broadcast_to, sum_to
 from graphc.ops.table import Partial
+from graphc.origin import note_parts, stemming, uncollected
 
 K = TypeVar("K")
 

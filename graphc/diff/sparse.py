@@ -23,11 +23,12 @@ from graphc.diff.forward import pushed, seeds_of
 from graphc.diff.known import Array, shape_of
 from graphc.diff.reverse import pulled
 from graphc.diff.sparsity import check_sizes, dependence, directional, scipy_sparse
-from graphc.expr import Expr, constant, scalar_like, stemming, topological
+from graphc.expr import Expr, constant, scalar_like, topological
 from graphc.ops.elementwise import cast, equal
 from graphc.ops.indexing import take_along_axis
 from graphc.ops.leaves import iota, tensor
 from graphc.ops.movement import broadcast_to, concatenate, reshape
+from graphc.origin import stemming
 from graphc.types import DType, int32, int64, uint8
 
 SparseMode: TypeAlias = Literal["forward", "reverse", "mixed", "symmetric"]

@@ -15,18 +15,10 @@ from graphc.diff.checks import Unused, check_output, check_targets
 from graphc.diff.paths import count_text
 from graphc.diff.reverse import scale, spread
 from graphc.errors import DifferentiationError, UnsupportedOpError
-from graphc.expr import (
-    Expr,
-    copied,
-    describe,
-    note_parts,
-    scalar_like,
-    stemming,
-    topological,
-    uncollected,
-)
+from graphc.expr import Expr, copied, describe, scalar_like, topological
 from graphc.ops import elementwise as ew
 from graphc.ops.table import Partial
+from graphc.origin import note_parts, stemming, uncollected
 
 #: Larger derivatives are not written out unless asked for.
 LIMIT = 100_000

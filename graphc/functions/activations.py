@@ -12,13 +12,14 @@ import math
 from collections.abc import Sequence
 
 from graphc.errors import GraphError, ShapeError
-from graphc.expr import Expr, ExprLike, describe, scalar_like, scoped
+from graphc.expr import Expr, ExprLike, describe, scalar_like
 from graphc.functions.statistics import mean, var
 from graphc.ops import elementwise as ew
 from graphc.ops import reduction
 from graphc.ops.movement import reshape
 from graphc.ops.reduction import Axis, as_float
 from graphc.ops.table import axis_of
+from graphc.origin import scoped
 from graphc.types import Size, same_size
 
 # Klambauer et al. (2017): with these, mean 0 and variance 1 are a fixed point.

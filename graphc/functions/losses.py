@@ -16,7 +16,7 @@ from typing import cast
 import numpy as np
 
 from graphc.errors import DTypeError, GraphError, ShapeError
-from graphc.expr import Expr, ExprLike, as_expr, describe, scoped
+from graphc.expr import Expr, ExprLike, as_expr, describe
 from graphc.functions.activations import log_softmax
 from graphc.functions.statistics import mean
 from graphc.ops import elementwise as ew
@@ -25,6 +25,7 @@ from graphc.ops.movement import expand_dims, squeeze
 from graphc.ops.reduction import argmax, as_float, logsumexp
 from graphc.ops.reduction import sum as sum_over
 from graphc.ops.table import axis_of
+from graphc.origin import scoped
 from graphc.types import Shape, same_size
 
 _REDUCTIONS = ("mean", "sum", "none")

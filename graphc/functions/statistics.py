@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from graphc.expr import Expr, ExprLike, scoped
+from graphc.expr import Expr, ExprLike
 from graphc.ops import elementwise as ew
 from graphc.ops import reduction
 from graphc.ops.indexing import size_value
 from graphc.ops.reduction import Axis, as_float
 from graphc.ops.table import explained
+from graphc.origin import scoped
 from graphc.types import Size, normalise_axes, product
 
 

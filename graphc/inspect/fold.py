@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from graphc.expr import Expr, Scope
+from graphc.expr import Expr
 from graphc.inspect.notation import inline
 from graphc.inspect.subject import Subject, derivative_orders
+from graphc.origin import Scope
 
 #: Boxes that a picture has at most, unless told otherwise.
 LIMIT = 150

@@ -16,10 +16,11 @@ import numpy as np
 from graphc.diff.checks import as_list, check_scalar, check_targets
 from graphc.diff.reverse import accumulate, spread
 from graphc.errors import GraphError, InputError
-from graphc.expr import Expr, Scope, constant_value, describe, scalar_like, topological
+from graphc.expr import Expr, constant_value, describe, scalar_like, topological
 from graphc.inspect.report import aligned
 from graphc.interpret import evaluate
 from graphc.ops.leaves import Parameter
+from graphc.origin import Scope
 
 Array = np.ndarray[Any, Any]
 Kind = Literal["parameter", "input", "node", "activation", "scope"]

@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import NonFiniteError
-from graphc.expr import Expr, Source, describe, topological
+from graphc.expr import Expr, describe, topological
 from graphc.graph import Graph
 from graphc.inspect.causes import Array, Cause, cause, summary
 from graphc.inspect.remedies import derivative_of, remedy
 from graphc.inspect.subject import derivative_orders
 from graphc.inspect.trace import Element, Index, Trace, first_bad
 from graphc.interpret import evaluate
+from graphc.origin import Source
 from graphc.pipeline import Options
 from graphc.rewrite import RULES, Rule, rewrite
 from graphc.rewrite.engine import allowed

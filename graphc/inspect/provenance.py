@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from graphc.diff.custom import CUSTOM
-from graphc.expr import Expr, Origin, Source
+from graphc.expr import Expr
 from graphc.inspect.kernel_map import Place
 from graphc.inspect.lineage import LOOPS, Lineage, Passage, lineage_of, rule_name
 from graphc.inspect.notation import inline
 from graphc.inspect.subject import Compiled, is_derivative_rule
+from graphc.origin import Origin, Source
 from graphc.rewrite.cse import merged_into
 from graphc.rewrite.engine import RULES
 

@@ -8,12 +8,13 @@ from typing import Any
 from graphc.diff.custom import custom_gradient
 from graphc.diff.reverse import scale
 from graphc.errors import GraphError, InputTypeError
-from graphc.expr import Expr, ExprLike, as_expr, constant, scalar_like, scope
+from graphc.expr import Expr, ExprLike, as_expr, constant, scalar_like
 from graphc.interop.from_sympy import from_sympy
 from graphc.interop.stable_forms import named
 from graphc.ops import elementwise as ew
 from graphc.ops.movement import broadcast_to
 from graphc.ops.table import is_weak, sample
+from graphc.origin import scope
 from graphc.types import broadcast_shapes, float64, promote
 
 

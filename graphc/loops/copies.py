@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphc.expr import Expr, apply, rebuild, stemming, topological
+from graphc.expr import Expr, apply, rebuild, topological
 from graphc.graph import Graph
 from graphc.loops.access import VIEWS, Access, inner_merges, only_ones, resolve
 from graphc.loops.group import LEAVES, OWN_KERNEL, is_position, is_scalar_constant
 from graphc.ops.contraction import CONTRACT, parse
 from graphc.ops.movement import COPY, transpose
+from graphc.origin import stemming
 
 #: Leaves that are computed where they are needed and have no memory.
 COMPUTED = frozenset(["iota", "size"])

@@ -15,17 +15,8 @@ from typing import Any, TypeAlias, TypeGuard, TypeVar, cast
 import numpy as np
 
 from graphc.errors import DTypeError, GraphcError, ShapeError, UnsupportedOpError
-from graphc.expr import (
-    Attrs,
-    Expr,
-    ExprLike,
-    apply,
-    as_expr,
-    check_number,
-    constant,
-    describe,
-    user_line,
-)
+from graphc.expr import Attrs, Expr, ExprLike, apply, as_expr, check_number, constant, describe
+from graphc.origin import user_line
 from graphc.types import (
     Dim,
     DType,

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, overload
 from weakref import WeakKeyDictionary
 
-from graphc.expr import Expr, rebuild, topological, uncollected
+from graphc.expr import Expr, rebuild, topological
+from graphc.origin import uncollected
 
 Key = tuple[Any, ...]
 

@@ -28,9 +28,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal, TypeAlias
 
-from graphc.expr import Expr, rebuild, stemming
+from graphc.expr import Expr, rebuild
 from graphc.ops.movement import broadcast_to
 from graphc.ops.table import Op
+from graphc.origin import stemming
 from graphc.rewrite.cse import Interner
 from graphc.rewrite.moves import Moves
 

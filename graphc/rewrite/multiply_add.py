@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
-from graphc.expr import Expr, apply, rebuild, stemming, topological
+from graphc.expr import Expr, apply, rebuild, topological
 from graphc.ops import elementwise as ew
+from graphc.origin import stemming
 from graphc.rewrite.cse import Interner
 
 

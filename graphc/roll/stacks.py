@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-from graphc.expr import Expr, apply, constant, constant_value, rebuild, scalar_like, stemming
+from graphc.expr import Expr, apply, constant, constant_value, rebuild, scalar_like
 from graphc.ops import elementwise as ew
 from graphc.ops.movement import PAD, broadcast_to, concatenate, pad_spread, reshape
+from graphc.origin import stemming
 from graphc.types import TensorType, same_size
 
 #: Vectors with fewer elements than one in so many are sums of padded scalars again.
