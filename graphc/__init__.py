@@ -12,9 +12,6 @@ from graphc import errors as errors
 from graphc import nn as nn
 from graphc.compiler import CompiledFunction as CompiledFunction
 from graphc.compiler import compile as compile
-from graphc.contracts import assert_cost as assert_cost
-from graphc.contracts import assert_one_kernel as assert_one_kernel
-from graphc.contracts import assert_workspace as assert_workspace
 from graphc.diff.batching import vmap as vmap
 from graphc.diff.custom import custom_gradient as custom_gradient
 from graphc.diff.custom import stop_gradient as stop_gradient
@@ -169,6 +166,9 @@ from graphc.types import uint8 as uint8
 
 if TYPE_CHECKING:
     from graphc import testing as testing
+    from graphc.contracts import assert_cost as assert_cost
+    from graphc.contracts import assert_one_kernel as assert_one_kernel
+    from graphc.contracts import assert_workspace as assert_workspace
     from graphc.inspect.draw import draw as draw
     from graphc.inspect.formula import formula as formula
     from graphc.inspect.gradients import gradient_norms as gradient_norms
@@ -195,6 +195,7 @@ _attach()
 
 #: Rooms that are imported when a name of theirs is first used.
 _LATER = {
+    "graphc.contracts": ("assert_cost", "assert_one_kernel", "assert_workspace"),
     "graphc.inspect": (
         "draw",
         "formula",

@@ -1,0 +1,50 @@
+"""``import graphc`` loads what makes graphs; the rest is loaded when it is first used."""
+
+import json
+import subprocess
+import sys
+
+LATER = (
+    "graphc.contracts",
+    "graphc.inspect",
+    "graphc.interop",
+    "graphc.loops.ir",
+    "graphc.pipeline",
+    "graphc.rewrite",
+    "graphc.testing",
+)
+OTHERS = ("importlib.metadata", "llvmlite", "networkx", "scipy", "socket", "sympy")
+
+
+def run(code: str) -> object:
+    command = [sys.executable, "-c", f"import json, sys; {code}"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+
+
+def test_nothing_is_loaded_that_graphs_do_not_need() -> None:
+    names = (*LATER, *OTHERS)
+    code = f"import graphc; print(json.dumps([m for m in {names!r} if m in sys.modules]))"
+    assert run(code) == []
+
+
+def test_names_that_are_loaded_later_are_there() -> None:
+    code = (
+        "import graphc as gr; listed = dir(gr); "
+        "names = [n for some in gr._LATER.values() for n in some]; "
+        "usable = lambda n: n in listed and callable(getattr(gr, n)); "
+        "print(json.dumps([n for n in names if not usable(n)]))"
+    )
+    assert run(code) == []
+
+
+def test_rooms_are_attributes() -> None:
+    code = "import graphc as gr; print(json.dumps([gr.inspect.__name__, gr.testing.__name__]))"
+    assert run(code) == ["graphc.inspect", "graphc.testing"]
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    code = (
+        "import graphc as gr\ntry:\n    gr.nope\n"
+        "except AttributeError as e:\n    print(json.dumps(str(e)))"
+    )
+    assert run(f"pass\n{code}") == "module 'graphc' has no attribute 'nope'"
