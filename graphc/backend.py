@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -44,6 +44,49 @@ class Job:
     slow: Callable[..., Any]
 
 
+@dataclass(frozen=True, eq=False)
+class KernelTimes:
+    """Seconds of kernels, an array (runs, kernels), and of reading the clock."""
+
+    seconds: Array
+    clock: float
+
+
+@dataclass(frozen=True)
+class Level:
+    """A level of memory: bytes that it holds (None: all), bytes a second it delivers.
+
+    ``read`` is summing an array, ``triad`` is ``a = b + s * c``, counted as three arrays.
+    """
+
+    name: str
+    nbytes: int | None
+    read: float
+    triad: float
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a machine can do with some threads, as measured.
+
+    Attributes
+    ----------
+    flops
+        Operations a second by element type, a fused multiply-add being two.
+    levels
+        Memory, from the nearest level to the furthest.
+    """
+
+    threads: int
+    flops: Mapping[str, float]
+    levels: tuple[Level, ...]
+
+    def level(self, nbytes: int) -> Level:
+        """The nearest level that can hold so many bytes."""
+        fits = (x for x in self.levels if x.nbytes is None or nbytes <= x.nbytes)
+        return next(fits, self.levels[-1])
+
+
 class Executable(Protocol):
     """A loaded function: arrays in, arrays out, parameters updated in place.
 
@@ -75,6 +118,14 @@ class Executable(Protocol):
         there is.
         """
 
+    def kernel_times(
+        self, inputs: Sequence[Array], outputs: Sequence[Array], sizes: Sequence[int]
+    ) -> KernelTimes | None:
+        """Time the program's kernels in several runs, on copies of the parameters.
+
+        ``outputs`` are written to. None if there are no kernels.
+        """
+
     def text(self, kind: str) -> str | bytes:
         """Generated code: ``llvm_ir``, ``asm``, ``object``; CompileError if there is none."""
 
@@ -94,6 +145,9 @@ class Backend(Protocol):
 
     def facts(self) -> dict[str, str]:
         """What it runs on here, by name, for people who look for a fault."""
+
+    def limits(self, threads: int) -> Limits | None:
+        """What the machine can do, measured in less than a second, once per process."""
 
 
 @cache
@@ -130,6 +184,9 @@ class InterpretBackend:
     def facts(self) -> dict[str, str]:
         return {"NumPy": np.__version__}
 
+    def limits(self, threads: int) -> None:
+        return None
+
 
 #: Functions may share parameters, so one is evaluated at a time.
 _evaluating = threading.RLock()
@@ -162,6 +219,9 @@ class _Interpreted:
                 parameter.value = value
 
     def bind(self, *arguments: Any) -> None:
+        return None
+
+    def kernel_times(self, *arguments: Any) -> None:
         return None
 
     def text(self, kind: str) -> str | bytes:

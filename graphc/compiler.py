@@ -10,6 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
+
+from graphc import arguments
 from graphc.backend import (
     Array,
     Backend,
@@ -41,13 +43,12 @@ from graphc.ops.leaves import Parameter
 from graphc.origin import uncollected
 from graphc.structure import Form, FormError, flatten
 
-from graphc import arguments
-
 if TYPE_CHECKING:
     from graphc.inspect.gradients import GradientReport
     from graphc.inspect.nonfinite import Explanation
     from graphc.inspect.provenance import History
     from graphc.inspect.report import Report
+    from graphc.inspect.roofline import Roofline
     from graphc.inspect.why import Answer
     from graphc.loops.group import Fusion
     from graphc.loops.ir import Program
@@ -467,8 +468,31 @@ class CompiledFunction:
 
         return why_not(self, what, a, b, stage)
 
-    def report(self) -> Report:
-        """What compilation did and what a call costs; prints itself."""
+    def report(self, measure: Any = False) -> Report:
+        """What compilation did and what a call costs; prints itself.
+
+        Parameters
+        ----------
+        measure
+            The arguments of a call (a tuple of them, a dict by names, or the only one): each
+            kernel is timed in several runs on them and placed beside the limits of this
+            machine. True takes a sample of the inputs' types. Parameters keep their values.
+
+        Raises
+        ------
+        InputError
+            If the arguments do not fit; if True is given where sizes are symbols.
+        GraphError
+            If kernels are to be measured, but the backend makes none.
+
+        Examples
+        --------
+        >>> import graphc as gr
+        >>> x = gr.vector("x", 100_000)
+        >>> f = gr.compile(x, gr.tanh(x), name="f")
+        >>> [k.nbytes for k in f.report(measure=True).roofline.kernels if k.seconds > 0]
+        [800000]
+        """
         from graphc.inspect.report import Report
 
         return Report(
@@ -482,7 +506,39 @@ class CompiledFunction:
                 **self._executable.notes,
                 **{f"output {i}": m.title for i, m in self._matrices.items()},
             },
+            roofline=None if measure is False else self._roofline(measure),
         )
+
+    def _roofline(self, measure: Any) -> Roofline:
+        """The kernels, timed on a sample of inputs or on the arguments of a call."""
+        from graphc.inspect.roofline import roofline, sample
+
+        args, kwargs = (
+            (sample(self.name, self.graph), {})
+            if measure is True
+            else self._call_arguments(measure)
+        )
+        arrays, sizes = self._prepared(args, kwargs)
+        targets, _ = arguments.results(self.name, self._runs, None, sizes, [])
+        dims = [sizes[s] for s in self._symbols]
+        try:
+            times = self._executable.kernel_times(arrays, targets, dims)
+        except IndexError as error:
+            raise self._index_error(arrays, sizes) from error
+        limits = get_backend(self.backend).limits(self.threads)
+        if self.program is None or times is None or limits is None:
+            raise GraphError(
+                f"{self.name}: the backend {self.backend!r} makes no kernels to measure",
+                hint='backend="llvm"',
+            )
+        return roofline(self.program, times, limits, arrays, sizes, measure is not True)
+
+    def _call_arguments(self, given: Any) -> tuple[Sequence[Any], dict[str, Any]]:
+        """The arguments of a call: a tuple of them, a dict by names, or the only one."""
+        if self._inputs.flat and isinstance(given, Mapping):
+            return (), dict(given)
+        args = given if isinstance(given, tuple) else (given,)
+        return (args, {}) if self._inputs.flat else self._flat_arguments(args, {})
 
     def explain_nonfinite(self, *args: Any, **kwargs: Any) -> Explanation:
         """Where infinities and NaNs in the results for these inputs come from.

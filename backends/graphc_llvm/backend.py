@@ -10,7 +10,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from graphc.backend import Array, Executable, Job
+from graphc.backend import Array, Executable, Job, KernelTimes, Limits
 from graphc.errors import CompileError
 from graphc.loops.ir import Program, products_of
 from graphc_llvm import cache, layout, runtime, source
@@ -48,6 +48,11 @@ class LLVMBackend:
             "cache": cache.state(),
         }
 
+    def limits(self, threads: int) -> Limits:
+        from graphc_llvm.limits import measured
+
+        return measured(threads)
+
 
 @once
 def _native_class(base: type) -> type:
@@ -62,6 +67,7 @@ class _Native:
 
     def __init__(self, job: Job) -> None:
         program = job.program()
+        self._made_of = job, program
         self.timings: dict[str, float] = {}
         self.notes: dict[str, str] = {}
         start = time.perf_counter()
@@ -115,6 +121,13 @@ class _Native:
         slow: Callable[..., Any],
     ) -> Callable[..., Any]:
         return self._entry.bind(inputs, outputs, sizes, result, slow)
+
+    def kernel_times(
+        self, inputs: Sequence[Array], outputs: Sequence[Array], sizes: Sequence[int]
+    ) -> KernelTimes:
+        from graphc_llvm.timing import kernel_times
+
+        return kernel_times(*self._made_of, inputs, outputs, sizes)
 
     def text(self, kind: str) -> str | bytes:
         if kind == "llvm_ir":

@@ -56,6 +56,16 @@ def program_text(job: Job, program: Program, target: Target) -> str:
     return program_module(job, program, target)[0].text()
 
 
+def timed_module(job: Job, program: Program, target: Target) -> tuple[Module, dict[str, str]]:
+    """As `program_module`, of a program that takes its kernels' times; without an entry."""
+    from graphc_llvm.lower import lower_into
+
+    module = Module(target)
+    lower_into(module, program, job.name, flush=job.math == "fast", timed=True)
+    formulas = take_out(module)
+    return module, formulas
+
+
 def contractions_text(target: Target, dtype: str) -> str:
     from graphc_llvm import gemm
 

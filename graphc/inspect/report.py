@@ -15,6 +15,7 @@ from graphc.types import Size, size_symbols
 
 if TYPE_CHECKING:
     from graphc.compiler import Kept
+    from graphc.inspect.roofline import Roofline
 
 #: What derivatives are where functions have a kink or a step.
 KINKS = (
@@ -43,6 +44,8 @@ class Report:
         What the backend says, by title.
     contracts
         What was promised when it was compiled, and what was measured.
+    roofline
+        Kernels timed and placed beside the limits of the machine, if that was asked for.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Report:
     ulp_bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
     contracts: Sequence[Kept] = ()
+    roofline: Roofline | None = None
 
     @property
     def cost(self) -> Cost:
@@ -98,6 +102,7 @@ class Report:
             "kinks": list(KINKS),
             "ulp_bounds": {op: list(bounds) for op, bounds in self.used_bounds.items()},
             "notes": dict(self.notes),
+            "roofline": None if self.roofline is None else self.roofline.to_dict(),
         }
 
     def _stages(self) -> Iterator[dict[str, Any]]:
@@ -140,6 +145,8 @@ class Report:
             kernels.append([k["name"], quantity(k["flops"]), quantity(k["bytes"]), k["label"]])
         if len(kernels) > 1:
             yield "kernels", kernels
+        if self.roofline is not None:
+            yield "measured", self.roofline.rows()
         if self.contracts:
             kept = [[c.name, c.promise, c.measured] for c in self.contracts]
             yield "contracts", [["contract", "promise", "measured"], *kept]
@@ -157,6 +164,8 @@ class Report:
         ratio = f"{self.gradient_cost_ratio:.2f}" + (f" (at {at})" if at else "")
         yield "all flops / forward flops", ratio
         yield "math", self.options.math
+        if self.roofline is not None:
+            yield from self.roofline.facts()
         yield from self.notes.items()
         yield from zip(("at kinks", *[""] * len(KINKS)), KINKS, strict=False)
 

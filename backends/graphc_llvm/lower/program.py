@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from graphc.loops.ir import (
     INTERRUPTED,
     BandKernel,
@@ -43,7 +45,9 @@ def lower_program(program: Program, name: str, target: Target, *, flush: bool = 
     return module.text()
 
 
-def lower_into(module: Module, program: Program, name: str, *, flush: bool = False) -> None:
+def lower_into(
+    module: Module, program: Program, name: str, *, flush: bool = False, timed: bool = False
+) -> None:
     """Let a module define, for other modules,
 
     ``i32 @name(ptr rt, ptr bufs, ptr dims, ptr ws, i64 threads)``
@@ -57,13 +61,17 @@ def lower_into(module: Module, program: Program, name: str, *, flush: bool = Fal
     ----------
     flush
         Whether denormal numbers count as 0 while the program runs, if the target can do that.
+    timed
+        Whether the program looks at the clock: at its start, and before each kernel and after
+        the last. One more pointer in ``bufs`` is where it writes these times, (s, ns) each.
     """
     where = homes(program)
     for number, buffer in enumerate(program.constants):
         where[buffer.name] = _constant(module, f"{name}.constant{number}", buffer)
     layout = Layout(program)
     layout.write_workspace(module, name)
-    _write_entry(module, program, name, layout, where, flush and module.target.flushes)
+    flush = flush and module.target.flushes
+    _write_entry(module, program, name, layout, where, flush, timed)
 
 
 def _constant(module: Module, symbol: str, buffer: Buffer) -> Home:
@@ -139,6 +147,7 @@ def _write_entry(
     layout: Layout,
     where: dict[str, Home],
     flush: bool,
+    timed: bool,
 ) -> None:
     """The function that runs the kernels in order."""
     params = [
@@ -150,6 +159,9 @@ def _write_entry(
     ]
     code = _once_a_call(module, name, "i32", params, program.symbols)
     frame = _frame(code, name, layout, where, flush)
+    arguments = len((*program.inputs, *program.outputs, *program.parameters))
+    if timed:
+        _stamp(code, arguments, 0)
     for number, kernel in enumerate(program.kernels):
         if number == program.commit:
             code.call("void", "gc_no_poll", ("ptr", "%rt"), ("i32", "1"))
@@ -157,12 +169,16 @@ def _write_entry(
         if number % POLL_EVERY == POLL_EVERY - 1:
             frame.poll()
         nest, (rows, _) = layout.nests[number], layout.rows[number]
+        if timed:
+            _stamp(code, arguments, number + 1)
         if isinstance(kernel, BandKernel):
             lower_bands(frame, kernel, rows)
         elif nest is not None:
             lower_kernel(frame, nest, rows)
         elif isinstance(kernel, ContractionKernel):
             lower_contraction(frame, kernel)
+    if timed:
+        _stamp(code, arguments, len(program.kernels) + 1)
     if program.commit < len(program.kernels):
         code.call("void", "gc_no_poll", ("ptr", "%rt"), ("i32", "0"))
     for label in ("", "failed", "interrupted"):
@@ -173,6 +189,18 @@ def _write_entry(
         status = INTERRUPTED if label == "interrupted" else code.load("i32", frame.status, 4)
         code.do(f"ret i32 {status}")
     code.finish()
+
+
+def _stamp(code: Code, slot: int, number: int) -> None:
+    """Write the time to place ``number`` of the memory that ``slot`` points to."""
+    memory = code.once(
+        -1,
+        "times",
+        lambda: code.load("ptr", code.op(f"getelementptr ptr, ptr %bufs, i64 {slot}")),
+    )
+    place = code.op(f"getelementptr {{ i64, i64 }}, ptr {memory}, i64 {number}")
+    clock = str(time.CLOCK_MONOTONIC)
+    code.call("i32", "clock_gettime", ("i32", clock), ("ptr", place))
 
 
 def _frame(code: Code, name: str, layout: Layout, where: dict[str, Home], flush: bool) -> Frame:
