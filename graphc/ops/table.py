@@ -111,9 +111,15 @@ class Op:
 #: Every operation by name.
 OPS: dict[str, Op] = {}
 
+#: Operations with identities of element types that they compute in as they are.
+_unchanged: set[tuple[Op, tuple[int, ...]]] = set()
+
 
 def promoted(op: Op, args: Sequence[ExprLike]) -> list[Expr]:
     """Operands in the element types that the op computes in. Python numbers are weak."""
+    kinds = tuple([id(a.type.dtype) if isinstance(a, Expr) else 0 for a in args])
+    if (op, kinds) in _unchanged:
+        return list(args)  # type: ignore[arg-type]
     lifted = [a if isinstance(a, Expr) or is_weak(a) else as_expr(a) for a in args]
     if not any(isinstance(a, Expr) for a in lifted):
         lifted = [as_expr(a) for a in lifted]
@@ -128,6 +134,8 @@ def promoted(op: Op, args: Sequence[ExprLike]) -> list[Expr]:
             where=_where((role, x) for role, x in operands if isinstance(x, Expr)),
             hint="cast an operand with .astype",
         ) from None
+    if 0 not in kinds and given == dtypes:
+        _unchanged.add((op, kinds))
     return [_converted(op, a, dtype) for a, dtype in zip(lifted, dtypes, strict=True)]
 
 

@@ -22,6 +22,7 @@ Ints: TypeAlias = "np.ndarray[Any, Any]"
 #: Element types that lie in a slot without loss: the first ones in float32, all in float64.
 NARROW = (float32, bool_, int8, uint8)
 STORABLE = (*NARROW, float64, int32)
+_STORABLE = frozenset(map(id, STORABLE))
 
 #: No operand, in tables of operands. External ``e`` is ``-2 - e``.
 NONE = -1
@@ -74,16 +75,17 @@ class Region:
 
     def add(self, node: Expr, args: Sequence[Expr]) -> None:
         """Take in a node whose operands are ``args``."""
-        number = self.number
+        number, external = self.number, self._external_of
         operands = tuple([
-            number[a] if a in number else self.external(a) for a in args
+            number[a] if a in number else external[a] if a in external else self.external(a)
+            for a in args
         ])  # fmt: skip
-        key = (self.token(node, args), operands)
-        found = self._known.setdefault(key, len(self.nodes))
+        token, count = self.token(node, args), len(self.nodes)
+        found = self._known.setdefault((token, operands), count)
         number[node] = found
-        if found == len(self.nodes):
+        if found == count:
             self.nodes.append(node)
-            self.tokens.append(key[0])
+            self.tokens.append(token)
             self.operands.append(operands)
 
     def token(self, node: Expr, args: Sequence[Expr]) -> int:
@@ -193,7 +195,12 @@ _THROUGH = {
 
 def is_member(node: Expr) -> bool:
     """Whether a node can be part of a region."""
-    return node.op.family == "elementwise" and _length(node) == 1 and node.dtype in STORABLE
+    type = node.type
+    return (
+        node.op.family == "elementwise"
+        and (not type.shape or _length(node) == 1)
+        and id(type.dtype) in _STORABLE
+    )
 
 
 def _length(x: Expr) -> int | None:
@@ -277,7 +284,8 @@ class Division:
             self.phase[node] = self.phase[args[0]]
             return
         if is_member(node):
-            self.add_member(node, [self.behind.get(a, a) for a in args])
+            behind = self.behind
+            self.add_member(node, [behind.get(a, a) for a in args] if behind else args)
             return
         self.phase[node] = phase = max([self.phase[a] for a in args], default=0)
         if node.op.name == "reshape" and _length(node) == 1:
@@ -290,11 +298,13 @@ class Division:
             region.add_vector(node, self.phase, phase)
 
     def add_member(self, node: Expr, args: Sequence[Expr]) -> None:
-        phase = 1
+        phase, members, phases = 1, self.members, self.phase
         for a in args:
-            phase = max(phase, self.phase[a] + (a not in self.members))
-        self.phase[node] = phase
-        self.members.add(node)
+            reached = phases[a] if a in members else phases[a] + 1
+            if reached > phase:
+                phase = reached
+        phases[node] = phase
+        members.add(node)
         if phase not in self.regions:
             self.regions[phase] = Region()
         self.regions[phase].add(node, args)

@@ -32,7 +32,7 @@ def roll(
 
     ``finish`` rewrites each piece, once.
     """
-    if sum(map(is_member, nodes)) < SMALLEST:
+    if len(nodes) < SMALLEST or sum(map(is_member, nodes)) < SMALLEST:
         return {}, 0
     order = sorted(nodes, key=lambda n: n.number)
     joined = join_pads(order, roots)
