@@ -19,6 +19,7 @@ from graphc.inspect.fold import fold
 from graphc.inspect.layout import GAP, arrange, assign_layers
 from graphc.inspect.subject import subject_of
 from graphc.inspect.svg import CHARACTER, box_size
+from graphc.origin import stemming
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -86,18 +87,11 @@ def test_only_what_is_needed_is_folded():
 
 def test_scopes_that_would_depend_on_themselves_stay_open():
     x = gr.vector("x", 3)
-    part = gr.expr.Scope("part", None)
-    gr.expr._building.scope = part
-    try:
+    with gr.scope("part"):
         y = gr.sin(gr.cos(x))
-    finally:
-        gr.expr._building.scope = None
     z = gr.exp(y)
-    gr.expr._building.scope = part
-    try:
+    with stemming("again", y):  # in the scope of y
         w = gr.tanh(z) + y
-    finally:
-        gr.expr._building.scope = None
     assert [b.folded for b in fold(subject_of(w), True).boxes] == [False] * 6
 
 
