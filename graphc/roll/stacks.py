@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
 from graphc.expr import Expr, apply, constant, constant_value, rebuild, scalar_like
 from graphc.ops import elementwise as ew
 from graphc.ops.movement import PAD, broadcast_to, concatenate, pad_spread, reshape

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
+
 from graphc.expr import Expr, apply, constant, rebuild, topological
 from graphc.ops.elementwise import cast
 from graphc.ops.movement import SLICE, reshape
@@ -14,7 +15,6 @@ from graphc.origin import stemming
 from graphc.roll.build import Build, build
 from graphc.roll.regions import Division, Element, Region, divide, is_member
 from graphc.roll.schedule import arrange
-
 from graphc.roll.stacks import join_pads
 
 #: Graphs with fewer scalar nodes than this are left as they are.
