@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,7 +130,8 @@ def main() -> int:
         "loss": gr.compile([x, t], loss, name="loss"),
         "gradient": gr.compile([x, t], gradients, name="gradient"),
     }
-    for path in write(step, functions, curve):
+    sample = [held_out.images[:32], held_out.digits[:32], np.float32(RATE)]
+    for path in write(step, sample, functions, curve):
         print(f"  {path} ({path.stat().st_size:,} bytes)")
     return 0 if share >= WANTED else 1
 
@@ -139,6 +141,7 @@ def main() -> int:
 
 def write(
     step: gr.CompiledFunction,
+    sample: list[Any],
     functions: dict[str, gr.CompiledFunction],
     curve: list[float],
 ) -> list[Path]:
@@ -147,7 +150,7 @@ def write(
     for name, f in functions.items():
         gr.draw(f, OUT / f"{name}_before.svg", stage="input")
         gr.draw(f, OUT / f"{name}_after.svg", stage="stabilize")
-    gr.draw(step, OUT / "step.html")
+    gr.draw(step, OUT / "step.html", inputs=sample)
     texts = {
         "gradient.txt": gr.show(functions["gradient"], stage="stabilize"),
         "gradient.tex": gr.to_latex(functions["gradient"], stage="stabilize"),
