@@ -138,22 +138,21 @@ def merge_letters(
 ) -> tuple[str, list[str]]:
     """The longest run of letters (from the last) that both operands step through as one axis.
 
-    Returns that run and the letters before it. Letters of size 1 join any run.
+    Returns that run and the letters before it. Letters of size 1, whose steps mean nothing,
+    join any run, at its front.
     """
+    ones = "".join(x for x in letters if same_size(sizes[x], 1))
+    rest = [x for x in letters if x not in ones]
     run = ""
     size: Size = 1
-    rest = list(letters)
     while rest:
         letter = rest[-1]
-        if run and not all(
-            same_size(s[letter], s[run[-1]] * size) or same_size(sizes[letter], 1)
-            for s in (first, second)
-        ):
+        if run and not all(same_size(s[letter], s[run[-1]] * size) for s in (first, second)):
             break
         run = letter + run
         size = size * sizes[letter]
         rest.pop()
-    return run, rest
+    return ones + run, rest
 
 
 def inner_merges(node: Expr, access_of: Callable[[Expr], Access | None]) -> bool:

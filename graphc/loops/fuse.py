@@ -194,10 +194,13 @@ class _Fuser:
     def fit_pointwise(self, group: Group, node: Expr) -> Axes | None:
         """Axes of the node in the group's space, which may be extended by trailing axes."""
         if node.op.name != "gather":
-            return self.align(group, node, node.args, node.ndim, node.shape)
+            axes = self.align(group, node, node.args, node.ndim, node.shape)
+            return axes if axes is None or group.reaches(axes, group.row) else None
         source, index = node.args
         axes = self.align(group, node, [index], node.ndim, node.shape)
-        if axes is None or self.find(self.base(source)) != group.number:
+        if axes is None or not group.reaches(axes, group.row):
+            return None
+        if self.find(self.base(source)) != group.number:
             return axes
         return axes if self.picks_from_row(group, node, axes) else None
 
@@ -230,7 +233,8 @@ class _Fuser:
         """Whether the group's loops can serve its reductions, if need be over rows ``over``."""
         if group.serves(group.row):
             return True
-        if group.row is None and len(over) < len(group.space) and group.serves(over):
+        inside = group.row is None and len(over) < len(group.space)
+        if inside and group.serves(over) and group.reaches_all(over):
             group.row = over
             return True
         return False
@@ -368,6 +372,8 @@ class _Fuser:
         row = group.row if group.row is not None else other.row
         if not group.serves(row) or not other.serves(row):
             return "a reduction needs another loop order"
+        if not group.reaches_all(row) or not other.reaches_all(row):
+            return "a loop without iterations would be around what is computed anyway"
         if member in other.reduced and (row is None or other.reduced[member] != row):
             return "the reduction is complete only after its kernel"
         for one, two in ((group, other), (other, group)):

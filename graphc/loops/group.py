@@ -59,6 +59,27 @@ class Group:
                 return False
         return True
 
+    def reaches(self, axes: Axes, row: frozenset[int] | None) -> bool:
+        """Whether every element of a node with these axes is computed, with these row axes.
+
+        It is not if a loop around its own, over an axis that it lacks, may have no iteration.
+        """
+        lacks = False
+        for axis in self.order(row):
+            if axis not in axes:
+                size = self.space[axis]
+                lacks = lacks or not isinstance(size, int) or size == 0
+            elif lacks:
+                return False
+        return True
+
+    def reaches_all(self, row: frozenset[int] | None) -> bool:
+        """Whether all nodes but reductions are computed whole, with these row axes."""
+        if row == self.row or all(isinstance(s, int) and s for s in self.space):
+            return True
+        plain = (axes for n, axes in self.axes.items() if n.op.name not in REDUCTIONS)
+        return all(self.reaches(axes, row) for axes in plain)
+
     def is_row(self, node: Expr) -> bool:
         """Whether a reduction is finished with each row, so that the group can use it."""
         return self.row is not None and self.reduced[node] == self.row

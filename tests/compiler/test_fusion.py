@@ -452,3 +452,63 @@ def test_a_plan_of_numbers_is_numbers() -> None:
     x = gr.tensor("x", (8, 30))
     program = program_of(x, gr.softmax(x @ x.T) @ x)
     assert all(isinstance(s, int) for s in sizes_in(program))
+
+
+X, Y = gr.tensor("x", (7,)), gr.tensor("y", (7, "b"))
+P, Z = gr.tensor("p", (1, 12)), gr.tensor("z", ("b", 12))
+
+
+@pytest.mark.parametrize("batch", [0, 1, 3])
+@pytest.mark.parametrize(
+    ("inputs", "outputs"),
+    [
+        ([P, Z], [gr.softmax(Z + P, 1), gr.exp(P)]),
+        ([P, Z], [gr.tanh(Z + P) * gr.exp(P), gr.exp(P), gr.sin(P)]),
+        ([X, Y], [2 * X, gr.softmax(gr.expand_dims(2 * X, 1) + Y, 0)]),
+        ([X, Y], [gr.softmax(gr.expand_dims(2 * X, 1) + Y, 0), gr.expand_dims(2 * X, 1) - Y]),
+    ],
+)
+def test_results_do_not_wait_for_rows_that_may_be_none(
+    inputs: list[gr.Expr], outputs: list[gr.Expr], batch: int
+) -> None:
+    rng = np.random.default_rng(batch)
+    shapes = [[batch if s == "b" else s for s in x.shape] for x in inputs]
+    arrays = [rng.uniform(-1, 1, shape).astype("float32") for shape in shapes]
+    expected = gr.compile(inputs, outputs, backend="interpret")(*arrays)
+    function = gr.compile(inputs, outputs)
+    found = [np.full(e.shape, np.nan, e.dtype) for e in expected]
+    function(*arrays, out=found)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def test_what_is_needed_once_and_for_each_row_is_computed_once() -> None:
+    """Not for each of rows, of which there may be none."""
+    program = program_of([P, Z], [gr.softmax(Z + P, 1), gr.exp(P)])
+    assert len(passes(program)) == 2
+
+
+A, B, C = gr.tensor("a", (2, 1, 5)), gr.tensor("b", (1, 7)), gr.tensor("c", (2, 1, 7))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "left", "right"),
+    [
+        ([A, C], gr.stack([gr.tanh(A[0]), A[1]]), C),
+        ([A, B], A, gr.pad(gr.expand_dims(gr.tanh(B), 0), ((1, 0), (0, 0), (0, 0)))),
+        ([A, B], gr.broadcast_to(A[:, :1], (2, 1, 5)), gr.stack([B, -B])),
+        ([A, B], gr.sin(A), gr.broadcast_to(B, (2, 1, 7))),
+    ],
+)
+@pytest.mark.parametrize("subscripts", ["amk,amn->kn", "amk,amn->nk", "amk,amn->akn"])
+def test_summed_axes_of_size_one(
+    inputs: list[gr.Expr], left: gr.Expr, right: gr.Expr, subscripts: str
+) -> None:
+    """Their steps mean nothing, wherever they stand among the others."""
+    output = gr.einsum(subscripts, left, right)
+    rng = np.random.default_rng(1)
+    arrays = [rng.uniform(-1, 1, x.shape).astype("float32") for x in inputs]
+    expected = gr.compile(inputs, output, backend="interpret")(*arrays)
+    np.testing.assert_allclose(
+        gr.compile(inputs, output)(*arrays), expected, rtol=1e-4, atol=1e-6
+    )
