@@ -169,13 +169,13 @@ if TYPE_CHECKING:
     from graphc.contracts import assert_cost as assert_cost
     from graphc.contracts import assert_one_kernel as assert_one_kernel
     from graphc.contracts import assert_workspace as assert_workspace
-    from graphc.inspect.draw import draw as draw
-    from graphc.inspect.formula import formula as formula
-    from graphc.inspect.gradients import gradient_norms as gradient_norms
-    from graphc.inspect.latex import to_latex as to_latex
-    from graphc.inspect.sweep import sweep as sweep
-    from graphc.inspect.swell import swell as swell
-    from graphc.inspect.text import show as show
+    from graphc.inspect.health.gradients import gradient_norms as gradient_norms
+    from graphc.inspect.pictures.draw import draw as draw
+    from graphc.inspect.tables.sweep import sweep as sweep
+    from graphc.inspect.tables.swell import swell as swell
+    from graphc.inspect.text.formula import formula as formula
+    from graphc.inspect.text.latex import to_latex as to_latex
+    from graphc.inspect.text.listing import show as show
     from graphc.interop.elementwise_op import elementwise_op as elementwise_op
     from graphc.interop.from_sympy import from_sympy as from_sympy
     from graphc.interop.numpy_source import to_python as to_python

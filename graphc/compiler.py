@@ -44,12 +44,12 @@ from graphc.origin import uncollected
 from graphc.structure import Form, FormError, flatten
 
 if TYPE_CHECKING:
-    from graphc.inspect.gradients import GradientReport
-    from graphc.inspect.nonfinite import Explanation
-    from graphc.inspect.provenance import History
-    from graphc.inspect.report import Report
-    from graphc.inspect.roofline import Roofline
-    from graphc.inspect.why import Answer
+    from graphc.inspect.health.gradients import GradientReport
+    from graphc.inspect.health.nonfinite import Explanation
+    from graphc.inspect.history.provenance import History
+    from graphc.inspect.history.why import Answer
+    from graphc.inspect.tables.report import Report
+    from graphc.inspect.tables.roofline import Roofline
     from graphc.loops.group import Fusion
     from graphc.loops.ir import Program
     from graphc.pipeline import Math, Options, Snapshot
@@ -286,7 +286,7 @@ class CompiledFunction:
         return self._outputs.build(results)
 
     def _nonfinite_error(self, args: Sequence[Any], kwargs: dict[str, Any]) -> NonFiniteError:
-        from graphc.inspect.nonfinite import as_error, explain
+        from graphc.inspect.health.nonfinite import as_error, explain
 
         arrays, sizes = self._prepared(args, kwargs)
         return as_error(explain(self.name, self.graph, arrays, sizes, self.options))
@@ -442,7 +442,7 @@ class CompiledFunction:
         GraphError
             If there is no such node.
         """
-        from graphc.inspect.why import why
+        from graphc.inspect.history.why import why
 
         return why(self, node, stage)
 
@@ -464,7 +464,7 @@ class CompiledFunction:
         GraphError
             If there is no such rule or node.
         """
-        from graphc.inspect.why import why_not
+        from graphc.inspect.history.why import why_not
 
         return why_not(self, what, a, b, stage)
 
@@ -493,7 +493,7 @@ class CompiledFunction:
         >>> [k.nbytes for k in f.report(measure=True).roofline.kernels if k.seconds > 0]
         [800000]
         """
-        from graphc.inspect.report import Report
+        from graphc.inspect.tables.report import Report
 
         return Report(
             self.name,
@@ -511,7 +511,7 @@ class CompiledFunction:
 
     def _roofline(self, measure: Any) -> Roofline:
         """The kernels, timed on a sample of inputs or on the arguments of a call."""
-        from graphc.inspect.roofline import roofline, sample
+        from graphc.inspect.tables.roofline import roofline, sample
 
         args, kwargs = (
             (sample(self.name, self.graph), {})
@@ -561,7 +561,7 @@ class CompiledFunction:
         >>> found.hint
         'log(sum(exp(x))) is gr.logsumexp(x), which does not overflow'
         """
-        from graphc.inspect.nonfinite import explain
+        from graphc.inspect.health.nonfinite import explain
 
         arrays, sizes = self._sample(args, kwargs)
         return explain(self.name, self.graph, arrays, sizes, self.options)
@@ -572,7 +572,7 @@ class CompiledFunction:
         Takes the arguments of a call, or one list or dict of them; the parameters keep their
         values. See `gradient_norms`.
         """
-        from graphc.inspect.gradients import gradient_norms, loss_of
+        from graphc.inspect.health.gradients import gradient_norms, loss_of
 
         arrays, sizes = self._sample(args, kwargs)
         loss = loss_of(self.graph.outputs, f"{self.name}.gradient_report")

@@ -11,12 +11,17 @@ from math import isnan
 from graphc.compiler import CompiledFunction, Kept
 from graphc.errors import ContractError, GraphError
 from graphc.expr import Expr, describe
-from graphc.inspect.cost import TYPICAL_SIZE, forward_nodes, gradient_cost_ratio, total_cost
-from graphc.inspect.fate import not_fused
-from graphc.inspect.lineage import Lineage, lineage_of
-from graphc.inspect.provenance import said
-from graphc.inspect.report import quantity
+from graphc.inspect.history.fate import not_fused
+from graphc.inspect.history.lineage import Lineage, lineage_of
+from graphc.inspect.history.provenance import said
 from graphc.inspect.subject import derivative_orders
+from graphc.inspect.tables.cost import (
+    TYPICAL_SIZE,
+    forward_nodes,
+    gradient_cost_ratio,
+    total_cost,
+)
+from graphc.inspect.tables.report import quantity
 from graphc.loops.ir import Buffer, Program
 from graphc.origin import Scope
 from graphc.types import Size, evaluate_size, size_symbols

@@ -16,8 +16,8 @@ import numpy as np
 from graphc.errors import GraphError, UnsupportedOpError
 from graphc.expr import Expr, Literal, describe
 from graphc.graph import Graph
-from graphc.inspect.notation import INFIX, matrix_product
 from graphc.inspect.subject import Compiled, Inspectable, subject_of
+from graphc.inspect.text.notation import INFIX, matrix_product
 from graphc.interop import numpy_helpers
 from graphc.types import Dim, DType, same_size
 

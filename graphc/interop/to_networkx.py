@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from graphc.expr import Expr
-from graphc.inspect.cost import node_cost
-from graphc.inspect.notation import shape_text
 from graphc.inspect.subject import Inspectable, subject_of
-from graphc.inspect.text import name_nodes, right_side
+from graphc.inspect.tables.cost import node_cost
+from graphc.inspect.text.listing import name_nodes, right_side
+from graphc.inspect.text.notation import shape_text
 from graphc.types import Size
 
 

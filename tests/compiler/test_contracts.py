@@ -9,7 +9,7 @@ import pytest
 
 import graphc as gr
 from graphc.errors import CompileError, ContractError, GraphError
-from graphc.inspect.cost import gradient_cost_ratio
+from graphc.inspect.tables.cost import gradient_cost_ratio
 from graphc.types import evaluate_size
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import graphc as gr
 from graphc.diff.work import distinct, flops, node_flops
 from graphc.graph import Graph
-from graphc.inspect.cost import cost
+from graphc.inspect.tables.cost import cost
 from graphc.interpret import evaluate
 from graphc.pipeline import Options, run_stages
 

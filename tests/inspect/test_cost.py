@@ -10,9 +10,9 @@ import pytest
 
 import graphc as gr
 from graphc.expr import topological
-from graphc.inspect.cost import Cost, cost, forward_nodes, gradient_cost_ratio, node_cost
-from graphc.inspect.report import Report
 from graphc.inspect.subject import derivative_orders
+from graphc.inspect.tables.cost import Cost, cost, forward_nodes, gradient_cost_ratio, node_cost
+from graphc.inspect.tables.report import Report
 from graphc.pipeline import Options
 from graphc.types import symbol
 

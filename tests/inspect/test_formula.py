@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphc as gr
-from graphc.inspect.formula import formula
+from graphc.inspect.text.formula import formula
 from graphc.interpret import evaluate
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import graphc as gr
-from graphc.inspect.gradients import EXPLODING, SATURATED_SLOPE, VANISHING
+from graphc.inspect.health.gradients import EXPLODING, SATURATED_SLOPE, VANISHING
 
 X = gr.scalar("x", "float64")
 V = gr.tensor("v", ("n", 4), "float64")

@@ -9,7 +9,7 @@ import pytest
 
 import graphc as gr
 from graphc.expr import topological
-from graphc.inspect.latex import expr_latex, symbol, to_latex
+from graphc.inspect.text.latex import expr_latex, symbol, to_latex
 from graphc.ops import OPS
 from graphc.ops.reduction import prod
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import graphc as gr
 from compiler.random_graphs import RandomGraph, graphs
-from graphc.inspect.nonfinite import Explanation
+from graphc.inspect.health.nonfinite import Explanation
 from graphc.interpret import evaluate
 
 X = gr.vector("x", 3, "float64")

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 import graphc as gr
 from graphc.errors import GraphError
-from graphc.inspect.draw import Drawing, draw, expr_svg
-from graphc.inspect.fold import fold
-from graphc.inspect.layout import GAP, arrange, assign_layers
+from graphc.inspect.pictures.draw import Drawing, draw, expr_svg
+from graphc.inspect.pictures.fold import fold
+from graphc.inspect.pictures.layout import GAP, arrange, assign_layers
+from graphc.inspect.pictures.svg import CHARACTER, box_size
 from graphc.inspect.subject import subject_of
-from graphc.inspect.svg import CHARACTER, box_size
 from graphc.origin import stemming
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -258,7 +258,9 @@ def test_files(tmp_path, lsq):
 
 
 def test_png_names_the_missing_package(tmp_path, lsq, monkeypatch):
-    monkeypatch.setattr(sys.modules["graphc.inspect.draw"], "find_spec", lambda name: None)
+    monkeypatch.setattr(
+        sys.modules["graphc.inspect.pictures.draw"], "find_spec", lambda name: None
+    )
     with pytest.raises(GraphError, match="needs cairosvg or pygraphviz\n  hint: pip install"):
         draw(lsq[0], tmp_path / "loss.png")
     assert not (tmp_path / "loss.png").exists()
@@ -266,14 +268,14 @@ def test_png_names_the_missing_package(tmp_path, lsq, monkeypatch):
 
 def test_notebooks_get_the_picture_unless_it_is_huge(lsq, monkeypatch):
     assert expr_svg(lsq[0]) == draw(lsq[0]).svg
-    monkeypatch.setattr(sys.modules["graphc.inspect.draw"], "NOTEBOOK_BYTES", 100)
+    monkeypatch.setattr(sys.modules["graphc.inspect.pictures.draw"], "NOTEBOOK_BYTES", 100)
     assert expr_svg(lsq[0]) is None
 
 
 def test_a_notebook_gets_a_larger_graph_folded_further(mlp, monkeypatch):
     drawing = draw(training_graph(mlp, 8, *[6] * 40, 4))
     monkeypatch.setattr(
-        sys.modules["graphc.inspect.draw"], "NOTEBOOK_BYTES", len(drawing.svg) - 1
+        sys.modules["graphc.inspect.pictures.draw"], "NOTEBOOK_BYTES", len(drawing.svg) - 1
     )
     shown = drawing._repr_svg_()
     assert shown is not None

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 import graphc as gr
 from compiler.random_graphs import graphs
 from graphc.expr import topological
-from graphc.inspect.kernel_map import KernelMap
-from graphc.inspect.lineage import lineage_of
-from graphc.inspect.provenance import history, kernel_of, rules_of
+from graphc.inspect.history.kernel_map import KernelMap
+from graphc.inspect.history.lineage import lineage_of
+from graphc.inspect.history.provenance import history, kernel_of, rules_of
 from graphc.interpret import bind_sizes, evaluate
 from graphc.pipeline import GRAPH_STAGES
 

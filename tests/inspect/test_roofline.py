@@ -12,7 +12,7 @@ import pytest
 import graphc as gr
 from graphc.backend import KernelTimes, Level, Limits
 from graphc.errors import GraphError, IndexOutOfRangeError, InputError
-from graphc.inspect.roofline import Placed, roofline
+from graphc.inspect.tables.roofline import Placed, roofline
 from graphc.types import evaluate_size
 
 LIMITS = Limits(

@@ -9,8 +9,14 @@ import pytest
 
 import graphc as gr
 from graphc.errors import GraphError
-from graphc.inspect.notation import Phrase, inline_phrase, matrix_product, phrase, range_text
-from graphc.inspect.text import show, show_program
+from graphc.inspect.text.listing import show, show_program
+from graphc.inspect.text.notation import (
+    Phrase,
+    inline_phrase,
+    matrix_product,
+    phrase,
+    range_text,
+)
 from graphc.loops.ir import (
     Accumulate,
     Accumulator,

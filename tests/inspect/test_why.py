@@ -9,7 +9,7 @@ import pytest
 import graphc as gr
 from graphc.errors import GraphError
 from graphc.expr import topological
-from graphc.inspect.rule_conditions import failed_condition
+from graphc.inspect.history.rule_conditions import failed_condition
 from graphc.rewrite.engine import RULES
 from graphc.types import TensorType, float64
 

@@ -55,7 +55,7 @@ def test_gradient_of_every_case(case):
 
 
 def test_operations_without_text_are_none():
-    from graphc.inspect.notation import INFIX
+    from graphc.inspect.text.notation import INFIX
     from graphc.interop.numpy_source import FORMS
 
     written = {n for n, op in OPS.items() if n in INFIX or n in FORMS or op.ufuncs}

@@ -11,7 +11,7 @@ import graphc as gr
 from graphc.errors import DTypeError, ShapeError, UnsupportedOpError
 from graphc.expr import apply, topological
 from graphc.graph import Graph
-from graphc.inspect.text import show
+from graphc.inspect.text.listing import show
 from graphc.interpret import evaluate
 from graphc.ops.leaves import tensor
 from graphc.ops.rolled import ROLLED, Piece, Read, Rolled, Round, Run

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from graphc.errors import GraphcError
 from graphc.expr import Expr, topological
-from graphc.inspect.provenance import kernel_of
+from graphc.inspect.history.provenance import kernel_of
 from graphc.inspect.subject import Compiled, Inspectable, Subject, snapshot, subject_of
-from graphc.inspect.text import name_nodes
+from graphc.inspect.text.listing import name_nodes
 from graphc.inspect.viewer.changes import changes
 from graphc.inspect.viewer.derivatives import differentiated
 from graphc.inspect.viewer.document import Document, KernelView, StageView, SweepView, Texts

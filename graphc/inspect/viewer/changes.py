@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from graphc.expr import Expr
-from graphc.inspect.lineage import Passage, lineage_of
+from graphc.inspect.history.lineage import Passage, lineage_of
 from graphc.inspect.subject import Compiled
 
 Fate = Literal["same", "new", "rewritten", "merged"]

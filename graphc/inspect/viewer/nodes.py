@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from graphc.expr import Expr
-from graphc.inspect.cost import node_cost
-from graphc.inspect.notation import inline
-from graphc.inspect.provenance import history
+from graphc.inspect.history.provenance import history
 from graphc.inspect.subject import Compiled
+from graphc.inspect.tables.cost import node_cost
+from graphc.inspect.text.notation import inline
 from graphc.inspect.viewer.document import Node, Texts
 from graphc.inspect.viewer.templates import Locals, template
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from graphc.expr import Expr, topological
-from graphc.inspect.notation import inline
 from graphc.inspect.subject import Subject, derivative_orders
-from graphc.inspect.text import name_nodes
+from graphc.inspect.text.listing import name_nodes
+from graphc.inspect.text.notation import inline
 from graphc.inspect.viewer.changes import Change
 from graphc.inspect.viewer.clusters import clusters
 from graphc.inspect.viewer.derivatives import Adjoint, adjoint_names, forward_stem

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from graphc.expr import Expr
-from graphc.inspect.notation import inline
-from graphc.inspect.sweep import Step, named_sweep, number_text
+from graphc.inspect.tables.sweep import Step, named_sweep, number_text
+from graphc.inspect.text.notation import inline
 from graphc.inspect.viewer.document import Row, SweepView, Term
 from graphc.inspect.viewer.nodes import NodeTable
 from graphc.inspect.viewer.values import Samplings, summary

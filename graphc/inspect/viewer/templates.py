@@ -8,7 +8,7 @@ from typing import Any
 from graphc.diff.reverse import pull
 from graphc.errors import GraphcError
 from graphc.expr import Expr, topological
-from graphc.inspect.notation import Phrase, inline, inline_phrase, phrase
+from graphc.inspect.text.notation import Phrase, inline, inline_phrase, phrase
 from graphc.ops.leaves import tensor
 from graphc.ops.movement import sum_to
 

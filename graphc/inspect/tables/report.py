@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
-from graphc.inspect.cost import TYPICAL_SIZE, Cost, cost, gradient_cost_ratio
+from graphc.inspect.tables.cost import TYPICAL_SIZE, Cost, cost, gradient_cost_ratio
 from graphc.loops.ir import Compute, Program, nest_of, statements
 from graphc.pipeline import Options, Snapshot
 from graphc.types import Size, size_symbols
 
 if TYPE_CHECKING:
     from graphc.compiler import Kept
-    from graphc.inspect.roofline import Roofline
+    from graphc.inspect.tables.roofline import Roofline
 
 #: What derivatives are where functions have a kink or a step.
 KINKS = (

@@ -9,12 +9,12 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 from graphc.errors import GraphError
 from graphc.expr import Expr, describe
-from graphc.inspect.fate import different, not_fused
-from graphc.inspect.lineage import Fused, Lineage, lineage_of
-from graphc.inspect.provenance import History, history, said, table_html
-from graphc.inspect.rule_conditions import not_applied
+from graphc.inspect.history.fate import different, not_fused
+from graphc.inspect.history.lineage import Fused, Lineage, lineage_of
+from graphc.inspect.history.provenance import History, history, said, table_html
+from graphc.inspect.history.rule_conditions import not_applied
 from graphc.inspect.subject import snapshot
-from graphc.inspect.text import name_nodes
+from graphc.inspect.text.listing import name_nodes
 from graphc.pipeline import Options
 from graphc.rewrite.engine import RULES
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from graphc.errors import GraphError
 from graphc.expr import Expr
-from graphc.inspect.fold import Box, Folded, Link
-from graphc.inspect.fold import fold as fold_boxes
-from graphc.inspect.labels import Label, labels
-from graphc.inspect.layout import Layout, arrange
+from graphc.inspect.pictures.fold import Box, Folded, Link
+from graphc.inspect.pictures.fold import fold as fold_boxes
+from graphc.inspect.pictures.labels import Label, labels
+from graphc.inspect.pictures.layout import Layout, arrange
+from graphc.inspect.pictures.svg import COLOURS, box_size, render
 from graphc.inspect.subject import Inspectable, Subject, subject_of
-from graphc.inspect.svg import COLOURS, box_size, render
 from graphc.inspect.viewer.page import page
 from graphc.inspect.viewer.values import Samples
 

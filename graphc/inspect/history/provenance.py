@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from graphc.diff.custom import CUSTOM
 from graphc.expr import Expr
-from graphc.inspect.kernel_map import Place
-from graphc.inspect.lineage import LOOPS, Lineage, Passage, lineage_of, rule_name
-from graphc.inspect.notation import inline
+from graphc.inspect.history.kernel_map import Place
+from graphc.inspect.history.lineage import LOOPS, Lineage, Passage, lineage_of, rule_name
 from graphc.inspect.subject import Compiled, is_derivative_rule
+from graphc.inspect.text.notation import inline
 from graphc.origin import Origin, Source
 from graphc.rewrite.cse import merged_into
 from graphc.rewrite.engine import RULES

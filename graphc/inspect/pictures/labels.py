@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from graphc.expr import Expr
-from graphc.inspect.fold import Box, Folded
-from graphc.inspect.notation import Phrase, inline, inline_phrase, phrase
-from graphc.inspect.provenance import history, rules_of
+from graphc.inspect.history.provenance import history, rules_of
+from graphc.inspect.pictures.fold import Box, Folded
 from graphc.inspect.subject import Compiled, Subject
-from graphc.inspect.text import leaving_nodes, name_nodes, right_side
+from graphc.inspect.text.listing import leaving_nodes, name_nodes, right_side
+from graphc.inspect.text.notation import Phrase, inline, inline_phrase, phrase
 
 Kind = Literal["input", "parameter", "constant", "operation", "gradient", "scope", "dscope"]
 

@@ -6,11 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, TypeVar
 
 from graphc.expr import Expr
-from graphc.inspect.fold import Box, fold
-from graphc.inspect.notation import Phrase, inline, inline_phrase, phrase
-from graphc.inspect.program_text import show_program
-from graphc.inspect.provenance import history, rules_of
-from graphc.inspect.rolled_text import show_rolled
+from graphc.inspect.history.provenance import history, rules_of
+from graphc.inspect.pictures.fold import Box, fold
 from graphc.inspect.subject import (
     PROGRAM_STAGES,
     Compiled,
@@ -18,6 +15,9 @@ from graphc.inspect.subject import (
     Subject,
     subject_of,
 )
+from graphc.inspect.text.notation import Phrase, inline, inline_phrase, phrase
+from graphc.inspect.text.program_text import show_program
+from graphc.inspect.text.rolled_text import show_rolled
 from graphc.loops.ir import Program
 
 #: Lines of a listing unless told otherwise.

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from graphc.expr import Expr
-from graphc.inspect.formula import Language, lets
-from graphc.inspect.notation import (
+from graphc.inspect.subject import Inspectable, subject_of
+from graphc.inspect.text.formula import Language, lets
+from graphc.inspect.text.notation import (
     ATOM,
     Phrase,
     Writer,
@@ -24,7 +25,6 @@ from graphc.inspect.notation import (
     number,
     range_text,
 )
-from graphc.inspect.subject import Inspectable, subject_of
 from graphc.ops.contraction import parse
 
 #: How tightly notations bind, below ATOM: relations and cases, sums and signs, big operators,

@@ -20,10 +20,10 @@ import numpy as np
 from graphc.errors import NonFiniteError
 from graphc.expr import Expr, describe, topological
 from graphc.graph import Graph
-from graphc.inspect.causes import Array, Cause, cause, summary
-from graphc.inspect.remedies import derivative_of, remedy
+from graphc.inspect.health.causes import Array, Cause, cause, summary
+from graphc.inspect.health.remedies import derivative_of, remedy
+from graphc.inspect.health.trace import Element, Index, Trace, first_bad
 from graphc.inspect.subject import derivative_orders
-from graphc.inspect.trace import Element, Index, Trace, first_bad
 from graphc.interpret import evaluate
 from graphc.origin import Source
 from graphc.pipeline import Options

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from graphc.expr import Expr
-from graphc.inspect.kernel_map import KernelMap
-from graphc.inspect.lineage import Lineage
-from graphc.inspect.notation import inline
-from graphc.inspect.provenance import said
+from graphc.inspect.history.kernel_map import KernelMap
+from graphc.inspect.history.lineage import Lineage
+from graphc.inspect.history.provenance import said
+from graphc.inspect.text.notation import inline
 from graphc.loops.access import VIEWS
 from graphc.loops.epilogue import obstacle, touched
 from graphc.loops.group import LEAVES, OWN_KERNEL, Group, is_scalar_constant

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from graphc.expr import Expr
-from graphc.inspect.notation import Phrase, inline, inline_phrase, phrase
+from graphc.inspect.text.notation import Phrase, inline, inline_phrase, phrase
 from graphc.ops.rolled import Read, Rolled, Run
 
 #: Runs, and lines of a piece, that are shown.

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
 from graphc.expr import Expr
-from graphc.inspect.kernel_map import KernelMap
+from graphc.inspect.history.kernel_map import KernelMap
 from graphc.inspect.subject import Compiled
 from graphc.loops.group import Fusion
 from graphc.ops.elementwise import FMA

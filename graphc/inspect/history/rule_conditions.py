@@ -14,8 +14,8 @@ from types import CodeType, FrameType
 from typing import Any
 
 from graphc.expr import Expr
-from graphc.inspect.lineage import Lineage, Passage
-from graphc.inspect.provenance import said
+from graphc.inspect.history.lineage import Lineage, Passage
+from graphc.inspect.history.provenance import said
 from graphc.ops import elementwise as ew
 from graphc.pipeline import Options
 from graphc.rewrite import engine

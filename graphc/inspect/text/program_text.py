@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from graphc.inspect.notation import INFIX, Phrase, infix, number
+from graphc.inspect.text.notation import INFIX, Phrase, infix, number
 from graphc.loops.ir import (
     Accumulate,
     BandKernel,

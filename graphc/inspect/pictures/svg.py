@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from graphc.inspect.labels import Kind, Label
-from graphc.inspect.layout import Layout, Segment
+from graphc.inspect.pictures.labels import Kind, Label
+from graphc.inspect.pictures.layout import Layout, Segment
 
 #: Fill and line of each kind of box, and what the legend calls it.
 COLOURS: dict[Kind, tuple[str, str, str]] = {

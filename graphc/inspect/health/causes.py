@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from graphc.expr import Expr
-from graphc.inspect.notation import Phrase, inline_phrase, phrase
+from graphc.inspect.text.notation import Phrase, inline_phrase, phrase
 
 Array = np.ndarray[Any, Any]
 

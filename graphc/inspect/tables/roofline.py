@@ -17,7 +17,7 @@ import numpy as np
 from graphc.arguments import concrete
 from graphc.errors import InputError
 from graphc.graph import Graph
-from graphc.inspect.report import quantity
+from graphc.inspect.tables.report import quantity
 from graphc.loops.ir import Compute, Kernel, Program, nest_of, products_of, statements
 from graphc.types import evaluate_size
 

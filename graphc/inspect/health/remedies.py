@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from graphc.expr import Expr, constant_value, rebuild
-from graphc.inspect.notation import inline, inline_phrase, phrase
 from graphc.inspect.subject import is_derivative_rule
+from graphc.inspect.text.notation import inline, inline_phrase, phrase
 from graphc.rewrite.cse import Interner
 
 if TYPE_CHECKING:
-    from graphc.inspect.nonfinite import Event
+    from graphc.inspect.health.nonfinite import Event
 
 #: Longest formula that stands for a value in a hint.
 _LONGEST = 24

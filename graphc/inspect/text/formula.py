@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from itertools import count
 
 from graphc.expr import Expr
-from graphc.inspect.notation import (
+from graphc.inspect.subject import Inspectable, subject_of
+from graphc.inspect.text.notation import (
     SUM,
     UNARY,
     Phrase,
@@ -17,7 +18,6 @@ from graphc.inspect.notation import (
     inline_phrase,
     phrase,
 )
-from graphc.inspect.subject import Inspectable, subject_of
 
 #: Operations nested deeper than this are given a line of their own.
 DEPTH = 12

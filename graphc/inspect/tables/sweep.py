@@ -13,8 +13,8 @@ from graphc.diff.checks import as_list, check_scalar, check_targets
 from graphc.diff.reverse import pull
 from graphc.errors import InputError
 from graphc.expr import Expr, describe, topological
-from graphc.inspect.notation import Phrase, inline, inline_phrase, phrase
-from graphc.inspect.text import name_nodes, right_side
+from graphc.inspect.text.listing import name_nodes, right_side
+from graphc.inspect.text.notation import Phrase, inline, inline_phrase, phrase
 from graphc.interpret import bind_sizes, evaluate
 from graphc.ops.leaves import tensor
 from graphc.ops.movement import sum_to

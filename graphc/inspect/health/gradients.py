@@ -17,7 +17,7 @@ from graphc.diff.checks import as_list, check_scalar, check_targets
 from graphc.diff.reverse import accumulate, spread
 from graphc.errors import GraphError, InputError
 from graphc.expr import Expr, constant_value, describe, scalar_like, topological
-from graphc.inspect.report import aligned
+from graphc.inspect.tables.report import aligned
 from graphc.interpret import evaluate
 from graphc.ops.leaves import Parameter
 from graphc.origin import Scope

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from graphc.expr import Expr
-from graphc.inspect.notation import inline
 from graphc.inspect.subject import Subject, derivative_orders
+from graphc.inspect.text.notation import inline
 from graphc.origin import Scope
 
 #: Boxes that a picture has at most, unless told otherwise.

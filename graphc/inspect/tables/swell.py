@@ -10,7 +10,7 @@ from graphc.diff.paths import count_operations, count_paths, count_text
 from graphc.diff.reverse import accumulate, spread
 from graphc.diff.symbolic import shared_derivative, tree_size
 from graphc.expr import Expr, scalar_like, topological
-from graphc.inspect.report import aligned
+from graphc.inspect.tables.report import aligned
 from graphc.rewrite.cse import cse
 
 

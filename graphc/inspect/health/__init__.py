@@ -1,0 +1,1 @@
+"""Values that went wrong: infinities, NaN, vanishing and exploding gradients."""

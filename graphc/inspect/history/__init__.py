@@ -1,0 +1,1 @@
+"""Where a node comes from, what became of it, and why not otherwise."""

@@ -1,0 +1,1 @@
+"""Graphs as pictures: folding, labels, layout, SVG."""

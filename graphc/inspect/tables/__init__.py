@@ -1,0 +1,1 @@
+"""Counts and tables: cost, reports, rooflines, the reverse sweep, swell."""

@@ -1,0 +1,1 @@
+"""Graphs as text: listings, formulas, LaTeX, loop programs."""
