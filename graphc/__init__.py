@@ -10,7 +10,6 @@ from typing import Any as _Any
 
 from graphc import errors as errors
 from graphc import nn as nn
-from graphc.compiler import CompiledFunction as CompiledFunction
 from graphc.compiler import compile as compile
 from graphc.diff.batching import vmap as vmap
 from graphc.diff.custom import custom_gradient as custom_gradient
@@ -34,6 +33,7 @@ from graphc.errors import GraphcError as GraphcError
 from graphc.expr import Expr as Expr
 from graphc.expr import constant as constant
 from graphc.expr import default_dtype as default_dtype
+from graphc.function import CompiledFunction as CompiledFunction
 from graphc.functions.operators import attach as _attach
 from graphc.functions.operators import power as power
 from graphc.functions.statistics import mean as mean

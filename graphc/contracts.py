@@ -8,9 +8,9 @@ from difflib import get_close_matches
 from itertools import combinations
 from math import isnan
 
-from graphc.compiler import CompiledFunction, Kept
 from graphc.errors import ContractError, GraphError
 from graphc.expr import Expr, describe
+from graphc.function import CompiledFunction, Kept
 from graphc.inspect.history.fate import not_fused
 from graphc.inspect.history.lineage import Lineage, lineage_of
 from graphc.inspect.history.provenance import said

@@ -14,7 +14,7 @@ from graphc.pipeline import Options, Snapshot
 from graphc.types import Size, size_symbols
 
 if TYPE_CHECKING:
-    from graphc.compiler import Kept
+    from graphc.function import Kept
     from graphc.inspect.tables.roofline import Roofline
 
 #: What derivatives are where functions have a kink or a step.
