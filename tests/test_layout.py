@@ -70,8 +70,8 @@ def modules(package: str) -> list[tuple[str, Path]]:
 
 
 # A number beside an expression becomes a leaf; NumPy's functions are looked up by name in the
-# public face; a compiled function is asked for its report, and a call explains a NaN. All inside
-# functions, long after the modules were loaded.
+# public face; a compiled function is asked for its report, and a call explains a NaN. All
+# inside functions, long after the modules were loaded.
 LATE = {
     ("expr.py", "ops/"),
     ("functions/", "__init__.py"),
