@@ -175,7 +175,7 @@ class _Maker:
 
     def loss(self) -> gr.Expr:
         total: gr.Expr = gr.constant(0.0, self.made.dtype)
-        for y in {self.layers[-1], self.pick(self.layers)}:
+        for y in dict.fromkeys([self.layers[-1], self.pick(self.layers)]):
             if self.some(y):
                 t = self.input(*y.shape) if self.chance(40) else gr.cos(y)
                 total = total + gr.mean(gr.square(y - t))
