@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 DEV := $(VENV)/dev.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types docs wheel bench clean
+.PHONY: help demo test check lint types docs wheel bench bench-full clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/demo.stamp  ## train on handwritten digits; pictures, formulas and native code in build/demo
 	$(BIN)/python examples/digits.py
@@ -34,8 +34,10 @@ wheel: $(DEV)  ## build dist/*.whl and the source archive
 	$(BIN)/python -m hatchling build
 
 bench: $(DEV)  ## speed beside other libraries (minutes)
-	$(BIN)/python tests/bench/bench_workloads.py --quick
-	$(BIN)/python tests/bench/bench_gemm.py
+	$(BIN)/python tests/bench/suite.py --quick
+
+bench-full: $(DEV)  ## all of it, on a quiet machine (20 minutes); fills docs/performance.md
+	$(BIN)/python tests/bench/suite.py --write-docs
 
 clean:  ## remove what was built; .venv stays
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -22,6 +22,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from tables import Figures, Table, parser, save
+
 STEPS = ("libraries", "emit", "codegen", "load")
 
 
@@ -61,19 +63,24 @@ def pair() -> list[dict[str, dict[str, float]]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    made = parser(__doc__)
+    made.add_argument("--rounds", type=int, default=5)
+    made.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    options = made.parse_args()
     if options.child:
         print(json.dumps(compiled()))
         return
     pairs = [pair() for _ in range(options.rounds)]
-    print(f"{'ms':<36}" + "".join(f"{step:>12}" for step in STEPS))
+    title = "The backend's part of compiling, ms of CPU time at best."
+    table = Table("cache", title, ["function", "cache", *STEPS])
+    figures: Figures = {}
     for place, kind in enumerate(("cold", "warm")):
         for name in pairs[0][0]:
-            best = [min(p[place][name][step] for p in pairs) for step in STEPS]
-            print(f"{kind}: {name:<30}" + "".join(f"{value:>12.2f}" for value in best))
+            found = [p[place][name] for p in pairs]
+            best = [min(times[step] for times in found) for step in STEPS]
+            table.add(name, kind, *(f"{value:.2f}" for value in best))
+            figures[f"{name}, {kind}"] = [sum(times.values()) / 1e3 for times in found]
+    save(options.json, [table], figures)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,7 @@ Run as ``python tests/bench/bench_calls.py [--rounds N] [--json FILE]``.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
-import json
 import shutil
 import subprocess
 import sysconfig
@@ -26,6 +24,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from tables import Figures, Table, parser, save
 
 import graphc as gr
 
@@ -145,8 +144,8 @@ def groups(c: ModuleType | None) -> Iterator[Group]:
     yield updates()
 
 
-def best(candidates: list[Candidate], rounds: int) -> list[float]:
-    """Seconds of one call of each, measured in turn."""
+def measure(candidates: list[Candidate], rounds: int) -> list[list[float]]:
+    """Seconds of one call of each in each round, measured in turn."""
     timers = [
         timeit.Timer(expression, timer=time.thread_time, globals=names)
         for _, expression, names in candidates
@@ -157,27 +156,28 @@ def best(candidates: list[Candidate], rounds: int) -> list[float]:
         count = max(1, int(SAMPLE / (timer.timeit(1000) / 1000)))
         samples.append(partial(lambda t, n: t.timeit(n) / n, timer, count))
     found = [[sample() for sample in samples] for _ in range(rounds)]
-    return [min(times) for times in zip(*found, strict=True)]
+    return [list(times) for times in zip(*found, strict=True)]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=50)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    made = parser(__doc__)
+    made.add_argument("--rounds", type=int, default=50)
+    options = made.parse_args()
     c = by_hand()
     if c is None:
         print("no C compiler: without the extension")
-    results = {}
-    for title, candidates in groups(c):
-        print(title)
-        seconds = best(candidates, options.rounds)
-        for (name, expression, _), s in zip(candidates, seconds, strict=True):
-            row = f"  {name:<26}{expression:<24}{s * 1e9:8.1f} ns{s / seconds[0]:8.2f}"
-            print(row, flush=True)
-            results[f"{title}: {name}"] = s
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1))
+    title = "Calls: ns of CPU time at best, and by the first of the group."
+    table = Table("calls", title, ["function", "call", "ns", "ratio"])
+    figures: Figures = {}
+    for group, candidates in groups(c):
+        rounds = measure(candidates, options.rounds)
+        best = [min(times) for times in rounds]
+        table.add(f"**{group}**", "", "", "")
+        for (name, call, _), seconds, times in zip(candidates, best, rounds, strict=True):
+            table.add(name, f"`{call}`", f"{seconds * 1e9:.1f}", f"{seconds / best[0]:.2f}")
+            if name.startswith("graphc"):
+                figures[f"{group}: {name}"] = times
+    save(options.json, [table], figures)
 
 
 if __name__ == "__main__":

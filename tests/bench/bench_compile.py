@@ -14,7 +14,6 @@ import time
 
 time.perf_counter = time.thread_time  # the clock by which the compiler times its own steps
 
-import argparse
 import itertools
 import json
 import os
@@ -24,6 +23,8 @@ import sys
 import tempfile
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from tables import Figures, Table, parser, save
 
 if TYPE_CHECKING:
     import graphc as gr
@@ -175,31 +176,11 @@ def importing(module: str, cache: str) -> float:
     return float(in_process(f"{command}{module}; print(json.dumps(1e3 * (t() - s)))", cache))
 
 
-def row(label: str, times: list[Times], choose: Callable[[list[float]], float]) -> str:
-    cells = (f"{choose([t[name] for t in times]):.1f}" for name in COLUMNS)
-    return f"| {label} | {' | '.join(cells)} |"
+def row(times: list[Times], choose: Callable[[list[float]], float]) -> list[str]:
+    return [f"{choose([t[name] for t in times]):.1f}" for name in COLUMNS]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("filter", nargs="?", default="")
-    parser.add_argument("--rounds", type=int, default=30)
-    options = parser.parse_args()
-    print(f"| graph | {' | '.join(COLUMNS)} |\n|---|{'---:|' * len(COLUMNS)}")
-    os.environ["GRAPHC_CACHE"] = ""
-    for name, make in GRAPHS.items():
-        if options.filter not in name:
-            continue
-        measure(make)
-        times = [measure(make) for _ in range(options.rounds)]
-        print(row(f"{name}, min", times, min))
-        print(row(f"{name}, median", times, statistics.median), flush=True)
-        print(row(f"{name}, first", firsts(name), statistics.median), flush=True)
-    if not options.filter:
-        print_imports()
-
-
-def firsts(name: str, processes: int = 5) -> list[Times]:
+def firsts(name: str, processes: int) -> list[Times]:
     """First compilations, each in a process of its own that finds the same on the disk."""
     found = []
     for _ in range(processes):
@@ -209,13 +190,39 @@ def firsts(name: str, processes: int = 5) -> list[Times]:
     return found
 
 
-def print_imports() -> None:
-    print("\n| import | min | median |\n|---|---:|---:|")
+def imports(count: int) -> Table:
+    table = Table("imports", "Imports, ms of CPU time.", ["import", "min", "median"])
     with tempfile.TemporaryDirectory() as cache:
         for module in IMPORTS:
             importing(module, cache)
-            found = [importing(module, cache) for _ in range(15)]
-            print(f"| {module} | {min(found):.0f} | {statistics.median(found):.0f} |")
+            found = [importing(module, cache) for _ in range(count)]
+            table.add(module, f"{min(found):.0f}", f"{statistics.median(found):.0f}")
+    return table
+
+
+def main() -> None:
+    made = parser(__doc__)
+    made.add_argument("filter", nargs="?", default="")
+    made.add_argument("--rounds", type=int, default=30)
+    made.add_argument("--processes", type=int, default=5, help="for what is done once in each")
+    options = made.parse_args()
+    tables = [Table("compile", "Compilation, ms of CPU time.", ["graph", *COLUMNS])]
+    figures: Figures = {}
+    os.environ["GRAPHC_CACHE"] = ""
+    for name, make in GRAPHS.items():
+        if options.filter not in name:
+            continue
+        measure(make)
+        times = [measure(make) for _ in range(options.rounds)]
+        tables[0].add(f"{name}, min", *row(times, min))
+        tables[0].add(f"{name}, median", *row(times, statistics.median))
+        tables[0].add(
+            f"{name}, first", *row(firsts(name, options.processes), statistics.median)
+        )
+        figures[f"compile {name}"] = [t["total"] / 1e3 for t in times]
+    if not options.filter:
+        tables.append(imports(3 * options.processes))
+    save(options.json, tables, figures)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 import numpy as np
+from tables import Figures, Table, parser, save
 
 import graphc as gr
 
@@ -33,19 +34,24 @@ def training(scale: float, math: Any) -> Any:
 
 
 def main() -> None:
+    given = parser(__doc__).parse_args()
     cases = [(s, m) for s in (1.0, 1e-38) for m in ("default", "fast")]
     calls = [training(*case) for case in cases]
-    best = [float("inf")] * len(calls)
+    times: list[list[float]] = [[] for _ in calls]
     for _ in range(ROUNDS):
-        for i, call in enumerate(calls):
+        for call, found in zip(calls, times, strict=True):
             start = time.thread_time()
             call()
-            best[i] = min(best[i], time.thread_time() - start)
-    for (scale, math), seconds in zip(cases, best, strict=True):
+            found.append(time.thread_time() - start)
+    title = "Training steps: us of CPU time at best, and by the first."
+    table = Table("denormals", title, ["gradients", "math", "us", "ratio"])
+    figures: Figures = {}
+    for (scale, math), found in zip(cases, times, strict=True):
         kind = "ordinary" if scale == 1.0 else "denormal"
-        print(
-            f"{kind} gradients, math={math:<8}{seconds * 1e6:10.1f} us{seconds / best[0]:8.2f}"
-        )
+        best = min(found)
+        table.add(kind, math, f"{best * 1e6:.1f}", f"{best / min(times[0]):.2f}")
+        figures[f"{kind} gradients, {math}"] = found
+    save(given.json, [table], figures)
 
 
 if __name__ == "__main__":

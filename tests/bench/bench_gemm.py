@@ -22,6 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "backend"))
 
 import numpy as np
+from tables import Figures, Table, parser, save
 
 from gemm_jit import Gemm
 from graphc_llvm.target import host
@@ -86,27 +87,47 @@ def looped(call: Callable[[], object]) -> Callable[[int], object]:
     return run
 
 
-def main(dtype: str = "float32", level: str = "native", only: str = "") -> None:
-    gemm = Gemm(host(level), dtype)
-    rng = np.random.default_rng(0)
-    print(f"{'':22}{'m':>7}{'n':>6}{'k':>8}     {'own':>7}{'numpy':>7}{'torch':>7}  GF/s")
+def main() -> None:
+    made = parser(__doc__)
+    made.add_argument("dtype", nargs="?", default="float32")
+    made.add_argument("level", nargs="?", default="native")
+    made.add_argument("filter", nargs="?", default="")
+    given = made.parse_args()
+    gemm = Gemm(host(given.level), given.dtype)
+    title = f"Kernels of products in {given.dtype}, GF/s at best on one thread."
+    peers = ["own", "numpy", *(["torch"] if torch else [])]
+    table = Table(f"gemm-{given.dtype}", title, ["product", "m, n, k", "stored", *peers])
+    figures: Figures = {}
     for name, m, n, k, kind in cases():
-        if only not in name:
-            continue
-        a, b = operand(rng, m, k, kind[0], dtype), operand(rng, k, n, kind[1], dtype)
-        c = np.empty((m, n), dtype)
-        desc = gemm.describe(c[None], a[None], b[None])
-        where, flops = desc.ctypes.data, 2.0 * m * n * k
-        runs = [best(partial(gemm.repeat, 1, where, gemm.scratch), flops)]
-        out = np.empty((m, n), dtype)
-        runs.append(best(looped(partial(np.matmul, a, b, out=out)), flops))
-        if torch is not None:
-            torch.set_num_threads(1)
-            ta, tb, tc = torch.from_numpy(a), torch.from_numpy(b), torch.from_numpy(out)
-            runs.append(best(looped(partial(torch.mm, ta, tb, out=tc)), flops))
-        figures = np.max([[run() for run in runs] for _ in range(9)], axis=0)
-        print(f"{name:22}{m:7}{n:6}{k:8} {kind} ", *(f"{x:7.1f}" for x in figures), flush=True)
+        if given.filter in name:
+            rates = measured(gemm, given.dtype, m, n, k, kind)
+            best = (f"{max(found):.1f}" for found in rates)
+            table.add(name, f"{m}, {n}, {k}", kind, *best)
+            seconds = [2.0 * m * n * k / rate / 1e9 for rate in rates[0]]
+            figures[f"kernel {name} {kind} {given.dtype}"] = seconds
+    save(given.json, [table], figures)
+
+
+def measured(
+    gemm: Gemm, dtype: str, m: int, n: int, k: int, kind: str, rounds: int = 9
+) -> list[list[float]]:
+    """GF/s of own kernels and of each peer, in each round."""
+    rng = np.random.default_rng(0)
+    a, b = operand(rng, m, k, kind[0], dtype), operand(rng, k, n, kind[1], dtype)
+    c, out = np.empty((m, n), dtype), np.empty((m, n), dtype)
+    desc = gemm.describe(c[None], a[None], b[None])
+    where, flops = desc.ctypes.data, 2.0 * m * n * k
+    runs = [
+        best(partial(gemm.repeat, 1, where, gemm.scratch), flops),
+        best(looped(partial(np.matmul, a, b, out=out)), flops),
+    ]
+    if torch is not None:
+        torch.set_num_threads(1)
+        ta, tb, tc = torch.from_numpy(a), torch.from_numpy(b), torch.from_numpy(out)
+        runs.append(best(looped(partial(torch.mm, ta, tb, out=tc)), flops))
+    found = [[run() for run in runs] for _ in range(rounds)]
+    return [list(rates) for rates in zip(*found, strict=True)]
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -9,7 +9,6 @@ The last row of a family holds exponents: slopes of logarithms, by least squares
 
 from __future__ import annotations
 
-import argparse
 import gc
 import os
 import re
@@ -22,6 +21,7 @@ os.environ["GRAPHC_CACHE"] = "off"
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
+from tables import Figures, Table, parser, save
 
 import graphc as gr
 from scalar_graphs import FAMILIES, Family, point
@@ -73,28 +73,30 @@ def exponents(rows: Sequence[Sequence[float]]) -> list[float]:
     return [float(np.polyfit(logs[:, 0], column, 1)[0]) for column in logs.T]
 
 
-def _line(name: str, values: Sequence[object]) -> str:
-    shown = [f"{v:.3g}" if isinstance(v, float) else str(v) for v in values]
-    return f"| {name} | " + " | ".join(shown) + " |"
+def shown(values: Sequence[float]) -> list[str]:
+    return [f"{int(v)}" if v >= 1000 else f"{v:.3g}" for v in values]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", default="1e2,1e3,1e4,1e5")
-    parser.add_argument("--families", default=",".join(FAMILIES))
-    given = parser.parse_args()
+    made = parser(__doc__)
+    made.add_argument("--sizes", default="1e2,1e3,1e4,1e5")
+    made.add_argument("--families", default=",".join(FAMILIES))
+    given = made.parse_args()
     sizes = [int(float(s)) for s in given.sizes.split(",")]
     x = gr.scalar("x")
     gr.compile(x, gr.sin(x))  # what is loaded once
-    print(_line("function", COLUMNS))
-    print("|---" * (len(COLUMNS) + 1) + "|")
+    title = "Growth with the number of operations; exponents are slopes of logarithms."
+    table = Table("scaling", title, ["function", *COLUMNS])
+    figures: Figures = {}
     for name in given.families.split(","):
         rows = []
         for size in sizes:
             rows.append(measured(FAMILIES[name], size))
-            print(_line(f"{name} {size:.0e}", [int(rows[-1][0]), *rows[-1][1:]]), flush=True)
+            table.add(f"{name} {size:.0e}", *shown(rows[-1]))
+            figures[f"compile {name} {size:.0e}"] = [rows[-1][COLUMNS.index("compile s")]]
             gc.collect()
-        print(_line(f"{name}, exponent", exponents(rows)), flush=True)
+        table.add(f"{name}, exponent", *shown(exponents(rows)))
+    save(given.json, [table], figures)
 
 
 if __name__ == "__main__":

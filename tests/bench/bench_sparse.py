@@ -9,7 +9,6 @@ Run as ``python tests/bench/bench_sparse.py [name filter]``.
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,13 +17,14 @@ from typing import Any
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()
 
 import numpy as np
+from tables import Figures, Table, parser, save
 
 import graphc as gr
 from graphc.diff.colouring import column_colors, star_colors
 from graphc.diff.sparsity import sparsity
 
 SIZES = (1_000, 10_000, 100_000)
-COLUMNS = "system variables entries directions pattern colours graph compile call | dense"
+COLUMNS = "system variables entries directions pattern colours graph compile call dense"
 
 
 def rosenbrock(size: int) -> tuple[gr.Expr, gr.Expr]:
@@ -95,7 +95,7 @@ def row(system: Callable[[int], tuple[gr.Expr, gr.Expr]], size: int) -> list[str
         f"{matrix.directions} {matrix.mode}",
     ]
     cells += [f"{ms:.1f}" for ms in (found, coloured, made, compiled)]
-    cells += [f"{call_time(f, at):.3f}", "|", dense(derive, y, x, at)]
+    cells += [f"{call_time(f, at):.3f}", dense(derive, y, x, at)]
     return cells
 
 
@@ -106,17 +106,25 @@ def dense(derive: Any, y: gr.Expr, x: gr.Expr, at: Any) -> str:
     return f"{compiled:.1f} + {call_time(f, at, 5):.3f}"
 
 
-def main(wanted: str = "") -> None:
-    rows = [COLUMNS.split()]
+def main() -> None:
+    made = parser(__doc__)
+    made.add_argument("filter", nargs="?", default="")
+    given = made.parse_args()
+    title = "Sparse derivatives, ms of CPU time; dense is compile + call."
+    table = Table("sparse", title, COLUMNS.split())
+    figures: Figures = {}
     with gr.default_dtype("float64"):
         for system in SYSTEMS:
-            if wanted in system.__name__:
-                row(system, 16)  # what is shared between programs is made
-                rows += [row(system, size) for size in SIZES]
-    widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
-    for r in rows:
-        print("  ".join(c.rjust(w) for c, w in zip(r, widths, strict=True)))
+            if given.filter not in system.__name__:
+                continue
+            row(system, 16)  # what is shared between programs is made
+            for size in SIZES:
+                table.add(*row(system, size))
+                place = table.head.index("call")
+                title = f"sparse {system.__name__} {size}"
+                figures[title] = [float(table.rows[-1][place]) / 1e3]
+    save(given.json, [table], figures)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

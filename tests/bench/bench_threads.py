@@ -9,18 +9,16 @@ Run as ``python tests/bench/bench_threads.py [filter] [--threads N] [--busy N] [
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tables import Figures, Table, parser, save
 
 import graphc as gr
 
@@ -90,30 +88,31 @@ def busy(count: int) -> Iterator[None]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("filter", nargs="?", default="")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--busy", type=int, default=0)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    results = {}
-    print(f"{'us':<28}{'1 thread':>12}{options.threads:>5} threads{'best':>8}{'median':>8}")
+    made = parser(__doc__)
+    made.add_argument("filter", nargs="?", default="")
+    made.add_argument("--threads", type=int, default=2)
+    made.add_argument("--busy", type=int, default=0)
+    options = made.parse_args()
+    beside = f" beside {options.busy} endless loops" if options.busy else ""
+    title = f"One thread by {options.threads}{beside}: us at best, ratios of times."
+    head = ["function", "1 thread", f"{options.threads} threads", "best", "median"]
+    table = Table("busy" if options.busy else "threads", title, head)
+    figures: Figures = {}
     with busy(options.busy):
-        for title, inputs, outputs, updates, values in cases():
-            if options.filter not in title:
+        for name, inputs, outputs, updates, values in cases():
+            if options.filter not in name:
                 continue
             calls = [
                 gr.compile(inputs, outputs, updates, threads=n).bind(*values)
                 for n in (1, options.threads)
             ]
             one, many = measure(calls)
+            times = [f"{min(found) * 1e6:.2f}" for found in (one, many)]
             best = min(one) / min(many)
             median = statistics.median(one) / statistics.median(many)
-            row = f"{title:<28}{min(one) * 1e6:>12.2f}{min(many) * 1e6:>13.2f}"
-            print(f"{row}{best:>8.2f}{median:>8.2f}", flush=True)
-            results[title] = {"one": one, "many": many}
-    if options.json:
-        options.json.write_text(json.dumps(results))
+            table.add(name, *times, f"{best:.2f}", f"{median:.2f}")
+            figures[f"{name}, {options.threads} threads{beside}"] = many[:200]
+    save(options.json, [table], figures)
 
 
 if __name__ == "__main__":

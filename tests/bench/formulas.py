@@ -26,23 +26,10 @@ def surface(m: Any, x: Any, y: Any, z: Any) -> Any:
 
 
 def rosenbrock(m: Any, x: Any) -> Any:
-    """Sum of 100 (x[i+1] - x[i]^2)^2 + (1 - x[i])^2."""
+    """Sum of 100 (x[i+1] - x[i]^2)^2 + (1 - x[i])^2 over the first axis."""
     left, right = x[:-1], x[1:]
     bend, rest = right - left * left, 1.0 - left
-    return m.sum(100.0 * (bend * bend) + rest * rest)
-
-
-def potential(m: Any, q: Any, pairs: Any, masses: Any) -> Any:
-    """Softened gravity of bodies at ``q`` (n, 3): minus the sum of m m' / distance."""
-    d = pairs @ q
-    return -m.sum(masses / m.sqrt(m.sum(d * d, 1) + 0.01))
-
-
-def bodies(n: int) -> tuple[Array, Array]:
-    """A row 1 at i, -1 at j for each pair i < j, and the products of their masses."""
-    i, j = np.triu_indices(n, 1)
-    eye, masses = np.eye(n), 1 + 0.1 * np.arange(n)
-    return eye[i] - eye[j], masses[i] * masses[j]
+    return m.sum(100.0 * (bend * bend) + rest * rest, 0)
 
 
 def complex_step(f: Callable[..., Any], *args: Array, elementwise: bool = False) -> list[Array]:
@@ -88,6 +75,39 @@ def cross_entropy(z: Array, labels: Array) -> list[Array]:
     p[rows, labels] -= 1
     p /= len(labels)
     return [loss, p]
+
+
+def softmax(z: Array, c: Array) -> list[Array]:
+    """Of rows, and the gradient of its sum with weights ``c``."""
+    p = np.exp(z - z.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    return [p, p * (c - (p * c).sum(1, keepdims=True))]
+
+
+def logsumexp(z: Array, c: Array) -> list[Array]:
+    """Of rows, and the gradient of its sum with weights ``c``, one for each row."""
+    top = z.max(1, keepdims=True)
+    p = np.exp(z - top)
+    total = p.sum(1, keepdims=True)
+    p *= c[:, None] / total
+    return [np.log(total[:, 0]) + top[:, 0], p]
+
+
+def layer_norm(z: Array, scale: Array, offset: Array, c: Array) -> list[Array]:
+    """Of rows, and the gradients of its sum with weights ``c``; variance + 1e-5."""
+    centred = z - z.mean(1, keepdims=True)
+    inverse = 1 / np.sqrt((centred * centred).mean(1, keepdims=True) + np.float32(1e-5))
+    centred *= inverse
+    g = c * scale
+    inner = (g * centred).mean(1, keepdims=True)
+    back = inverse * (g - g.mean(1, keepdims=True) - centred * inner)
+    return [scale * centred + offset, back, (c * centred).sum(0), c.sum(0)]
+
+
+def distance(x: Array, y: Array) -> list[Array]:
+    """Euclidean."""
+    d = x - y
+    return [np.sqrt(np.dot(d, d))]
 
 
 def logistic(X: Array, w: Array, b: Array, t: Array) -> list[Array]:

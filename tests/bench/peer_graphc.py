@@ -9,6 +9,7 @@ from typing import Any
 import formulas
 import numpy as np
 from formulas import BETA1, BETA2, EPSILON
+from science import FUNCTIONS
 from workloads import SIZES, Data, Run, Workload
 
 import graphc as gr
@@ -43,16 +44,28 @@ def points(w: Workload, data: Data) -> Run:
     return Run(surface("n"), tuple(data.values()))
 
 
-def rosenbrock(w: Workload, data: Data) -> Run:
-    x = gr.tensor("x", ("n",), "float64")
-    value = formulas.rosenbrock(gr, x)
-    return Run(compiled([x], [value, gr.grad(value, x)]), (data["x"],))
+def derivatives(w: Workload, data: Data) -> Run:
+    """Of one point, or of all points along the last axis, for any number of them."""
+    given, name, second = data["x"], w.options["function"], w.options["order"] == 2
+    if given.ndim == 2:
+        return Run(compiled(*mapped(name, len(given), second)), (given,))
+    x = gr.tensor("x", given.shape, "float64")
+    vectors = name == "rosenbrock"
+    value = formulas.rosenbrock(gr, x) if vectors else FUNCTIONS[name](gr, list(x))
+    results = [value, gr.grad(value, x), *([gr.hessian(value, x)] if second else [])]
+    return Run(compiled([x], results), (given,))
 
 
-def potential(w: Workload, data: Data) -> Run:
-    q = gr.tensor("q", data["q"].shape, "float64")
-    value = formulas.potential(gr, q, data["pairs"], data["masses"])
-    return Run(compiled([q], [value, gr.grad(value, q)]), (data["q"],))
+def mapped(name: str, variables: int, second: bool) -> tuple[list[gr.Expr], list[gr.Expr]]:
+    """Input and results for many points: what belongs to one depends on no other."""
+    x = gr.tensor("x", (variables, "n"), "float64")
+    rows = list(x)
+    value = FUNCTIONS[name](gr, rows)
+    first = gr.grad(gr.sum(value), rows)
+    results = [value, gr.stack(first)]
+    if second:
+        results.append(gr.stack([gr.stack(gr.grad(gr.sum(g), rows)) for g in first]))
+    return [x], results
 
 
 @cache
@@ -67,6 +80,33 @@ def cross_entropy() -> Any:
     z, labels = gr.matrix("z", "n", "classes"), gr.vector("labels", "n", dtype="int64")
     loss = gr.nn.cross_entropy(z, labels)
     return compiled([z, labels], [loss, gr.grad(loss, z)])
+
+
+@cache
+def distance() -> Any:
+    x, y = gr.vector("x", "n"), gr.vector("y", "n")
+    return compiled([x, y], [gr.sqrt(gr.sum((x - y) ** 2))])
+
+
+@cache
+def rows(name: str) -> Any:
+    """A function of each row, and gradients of its sum with weights."""
+    z, c = gr.matrix("z", "n", "m"), gr.matrix("c", "n", "m")
+    if name == "logsumexp":
+        c = gr.vector("c", "n")
+        value = gr.logsumexp(z, axis=1)
+        return compiled([z, c], [value, gr.grad(gr.sum(value * c), z)])
+    if name == "softmax":
+        value = gr.softmax(z)
+        return compiled([z, c], [value, gr.grad(gr.sum(value * c), z)])
+    scale, offset = gr.vector("scale", "m"), gr.vector("offset", "m")
+    value = gr.nn.layer_norm(z, weight=scale, bias=offset)
+    leaves = [z, scale, offset]
+    return compiled([*leaves, c], [value, *gr.grad(gr.sum(value * c), leaves)])
+
+
+def of_rows(w: Workload, data: Data) -> Run:
+    return Run(rows(w.task), tuple(data.values()))
 
 
 def logistic(w: Workload, data: Data) -> Run:
@@ -151,24 +191,31 @@ def inference(w: Workload, data: Data) -> Run:
 
 
 @cache
-def multiplied(k: int, n: int) -> Any:
-    a, b = gr.matrix("a", "batch", k), gr.matrix("b", k, n)
-    return compiled([a, b], a @ b)
+def multiplied(a: tuple[Any, ...], b: tuple[Any, ...], kind: str, dtype: str) -> Any:
+    x, y = gr.tensor("a", a, dtype), gr.tensor("b", b, dtype)
+    left, right = (v.T if t == "T" else v for v, t in zip((x, y), kind, strict=True))
+    return compiled([x, y], left @ right)
 
 
 def product(w: Workload, data: Data) -> Run:
-    a, b = data["A"], data["B"]
-    f, out = multiplied(*b.shape), np.empty((len(a), b.shape[1]), np.float32)
+    """With one function for any number of rows where the first factor is stored by rows."""
+    a, b, kind = data["A"], data["B"], w.options["kind"]
+    shape = ("batch", *a.shape[1:]) if kind == "NN" and a.ndim == 2 else a.shape
+    f = multiplied(shape, b.shape, kind, a.dtype.name)
+    out = f(a, b)
     return Run(lambda a, b: f(a, b, out=out), (a, b), lambda c: [c])
 
 
 TASKS = {
     "floats": floats,
     "points": points,
-    "rosenbrock": rosenbrock,
-    "potential": potential,
+    "derivatives": derivatives,
     "swish": lambda w, data: Run(swish_tanh(), tuple(data.values())),
-    "softmax": lambda w, data: Run(cross_entropy(), tuple(data.values())),
+    "distance": lambda w, data: Run(distance(), tuple(data.values())),
+    "cross_entropy": lambda w, data: Run(cross_entropy(), tuple(data.values())),
+    "softmax": of_rows,
+    "logsumexp": of_rows,
+    "layer_norm": of_rows,
     "logistic": logistic,
     "training": training,
     "inference": inference,

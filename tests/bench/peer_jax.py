@@ -10,6 +10,7 @@ import formulas
 import jax
 import jax.numpy as jnp
 from formulas import BETA1, BETA2, EPSILON
+from science import FUNCTIONS
 from workloads import Data, Run, Workload
 
 VERSION = jax.__version__
@@ -49,12 +50,20 @@ def points(w: Workload, data: Data) -> Run:
     return Run(waited(f), tuple(jnp.asarray(a) for a in data.values()), flat)
 
 
-def rosenbrock(w: Workload, data: Data) -> Run:
-    return differentiated(partial(formulas.rosenbrock, jnp), data, "x")
+def derivatives(w: Workload, data: Data) -> Run:
+    name, x = w.options["function"], jnp.asarray(data["x"])
 
+    def value(x: Any) -> Any:
+        if name == "rosenbrock":
+            return formulas.rosenbrock(jnp, x)
+        return FUNCTIONS[name](jnp, [x[k] for k in range(len(data["x"]))])
 
-def potential(w: Workload, data: Data) -> Run:
-    return differentiated(partial(formulas.potential, jnp), data, "q")
+    def both(x: Any) -> Any:
+        found = jax.value_and_grad(value)(x)
+        return (*found, jax.hessian(value)(x)) if w.options["order"] == 2 else found
+
+    f = jax.vmap(both, in_axes=-1, out_axes=-1) if x.ndim == 2 else both
+    return Run(waited(jax.jit(f)), (x,), flat)
 
 
 def swish(w: Workload, data: Data) -> Run:
@@ -64,12 +73,38 @@ def swish(w: Workload, data: Data) -> Run:
     return differentiated(value, data, "x", "y")
 
 
+def distance(w: Workload, data: Data) -> Run:
+    f = jax.jit(lambda x, y: jnp.sqrt(jnp.sum((x - y) ** 2)))
+    return Run(waited(f), tuple(map(jnp.asarray, data.values())), lambda v: [v])
+
+
+def layer_norm(z: Any, scale: Any, offset: Any) -> Any:
+    centred = z - z.mean(1, keepdims=True)
+    inverse = jax.lax.rsqrt((centred * centred).mean(1, keepdims=True) + 1e-5)
+    return scale * centred * inverse + offset
+
+
+ROWS = {
+    "softmax": jax.nn.softmax,
+    "logsumexp": partial(jax.nn.logsumexp, axis=1),
+    "layer_norm": layer_norm,
+}
+
+
+def of_rows(w: Workload, data: Data) -> Run:
+    def both(*args: Any) -> Any:
+        value, back = jax.vjp(ROWS[w.task], *args[:-1])
+        return value, back(args[-1])
+
+    return Run(waited(jax.jit(both)), tuple(map(jnp.asarray, data.values())), flat)
+
+
 def cross_entropy(z: Any, labels: Any) -> Any:
     chosen = jnp.take_along_axis(z, labels[:, None], axis=1)[:, 0]
     return jnp.mean(jax.nn.logsumexp(z, axis=1) - chosen)
 
 
-def softmax(w: Workload, data: Data) -> Run:
+def labelled(w: Workload, data: Data) -> Run:
     return differentiated(cross_entropy, data, "z")
 
 
@@ -136,16 +171,23 @@ def inference(w: Workload, data: Data) -> Run:
 
 
 def product(w: Workload, data: Data) -> Run:
-    return Run(waited(jax.jit(jnp.matmul)), tuple(map(jnp.asarray, data.values())), flat)
+    def multiply(a: Any, b: Any) -> Any:
+        factors = zip((a, b), w.options["kind"], strict=True)
+        return jnp.matmul(*(x.swapaxes(-1, -2) if t == "T" else x for x, t in factors))
+
+    return Run(waited(jax.jit(multiply)), tuple(map(jnp.asarray, data.values())), flat)
 
 
 TASKS = {
     "floats": floats,
     "points": points,
-    "rosenbrock": rosenbrock,
-    "potential": potential,
+    "derivatives": derivatives,
     "swish": swish,
-    "softmax": softmax,
+    "distance": distance,
+    "cross_entropy": labelled,
+    "softmax": of_rows,
+    "logsumexp": of_rows,
+    "layer_norm": of_rows,
     "logistic": logistic,
     "training": training,
     "inference": inference,

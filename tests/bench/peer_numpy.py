@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
+import formulas
 import numpy as np
 from formulas import OPTIMIZERS, backward, cross_entropy, forward, logistic, swish_tanh
 from workloads import Data, Run, Workload
@@ -35,30 +37,6 @@ def points(w: Workload, data: Data) -> Run:
     return Run(lambda x, y, z: surface(np, x, y, z), tuple(data.values()))
 
 
-def rosenbrock(w: Workload, data: Data) -> Run:
-    def call(x: Any) -> tuple[Any, Any]:
-        left, gradient = x[:-1], np.zeros_like(x)
-        bend, rest = x[1:] - left * left, 1.0 - left
-        gradient[:-1] = -400.0 * bend * left - 2.0 * rest
-        gradient[1:] += 200.0 * bend
-        return 100.0 * (bend @ bend) + rest @ rest, gradient
-
-    return Run(call, (data["x"],))
-
-
-def potential(w: Workload, data: Data) -> Run:
-    pairs, masses = data["pairs"], data["masses"]
-    back = np.ascontiguousarray(pairs.T)
-
-    def call(q: Any) -> tuple[Any, Any]:
-        d = pairs @ q
-        inverse = 1.0 / np.sqrt((d * d).sum(1) + 0.01)
-        energy = masses * inverse
-        return -energy.sum(), back @ (d * (energy * inverse * inverse)[:, None])
-
-    return Run(call, (data["q"],))
-
-
 def training(w: Workload, data: Data) -> Run:
     params = [p.copy() for p in data["params"]]
     optimizer = OPTIMIZERS[w.options["optimizer"]](params, w.options["rate"])
@@ -76,19 +54,27 @@ def inference(w: Workload, data: Data) -> Run:
 
 
 def product(w: Workload, data: Data) -> Run:
-    a, b = data["A"], data["B"]
-    out = np.empty((len(a), b.shape[1]), np.float32)
+    factors = zip((data["A"], data["B"]), w.options["kind"], strict=True)
+    a, b = (x.swapaxes(-1, -2) if kind == "T" else x for x, kind in factors)
+    out = np.matmul(a, b)
     return Run(lambda a, b: np.matmul(a, b, out=out), (a, b), lambda c: [c])
+
+
+def written(function: Callable[..., Any]) -> Callable[[Workload, Data], Run]:
+    """A task that is a function of the data."""
+    return lambda w, data: Run(function, tuple(data.values()))
 
 
 TASKS = {
     "floats": floats,
     "points": points,
-    "rosenbrock": rosenbrock,
-    "potential": potential,
-    "swish": lambda w, data: Run(swish_tanh, tuple(data.values())),
-    "softmax": lambda w, data: Run(cross_entropy, tuple(data.values())),
-    "logistic": lambda w, data: Run(logistic, tuple(data.values())),
+    "swish": written(swish_tanh),
+    "distance": written(formulas.distance),
+    "cross_entropy": written(cross_entropy),
+    "softmax": written(formulas.softmax),
+    "logsumexp": written(formulas.logsumexp),
+    "layer_norm": written(formulas.layer_norm),
+    "logistic": written(logistic),
     "training": training,
     "inference": inference,
     "product": product,

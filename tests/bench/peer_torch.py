@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from formulas import Array
+from science import FUNCTIONS
 from workloads import Data, Run, Workload
 
 VERSION = torch.__version__
@@ -57,13 +58,25 @@ def points(w: Workload, data: Data) -> Run:
     return Run(call, tuple(tensor(a, leaf=True) for a in data.values()), arrays)
 
 
-def rosenbrock(w: Workload, data: Data) -> Run:
-    return differentiated(lambda x: formulas.rosenbrock(torch, x), data["x"])
+def derivatives(w: Workload, data: Data) -> Run:
+    """Gradients by autograd; Hessians by forward over reverse mode, mapped over points."""
+    name, second = w.options["function"], w.options["order"] == 2
 
+    def value(x: Any) -> Any:
+        if name == "rosenbrock":
+            return formulas.rosenbrock(torch, x)
+        return FUNCTIONS[name](torch, list(x))
 
-def potential(w: Workload, data: Data) -> Run:
-    pairs, masses = tensor(data["pairs"]), tensor(data["masses"])
-    return differentiated(lambda q: formulas.potential(torch, q, pairs, masses), data["q"])
+    hessian: Any = torch.func.hessian(value)
+    if data["x"].ndim == 2:
+        hessian = torch.func.vmap(hessian, in_dims=-1, out_dims=-1)
+
+    def call(x: Any) -> tuple[Any, ...]:
+        v = value(x)
+        found = v, *torch.autograd.grad(v.sum(), x)
+        return (*found, hessian(x.detach())) if second else found
+
+    return Run(call, (tensor(data["x"], leaf=True),), arrays)
 
 
 def swish(w: Workload, data: Data) -> Run:
@@ -73,9 +86,32 @@ def swish(w: Workload, data: Data) -> Run:
     return differentiated(value, data["x"], data["y"])
 
 
-def softmax(w: Workload, data: Data) -> Run:
+def distance(w: Workload, data: Data) -> Run:
+    call = torch.inference_mode()(lambda x, y: torch.linalg.vector_norm(x - y))
+    return Run(call, tuple(map(tensor, data.values())), lambda v: [v.numpy()])
+
+
+def cross_entropy(w: Workload, data: Data) -> Run:
     labels = tensor(data["labels"])
     return differentiated(lambda z: F.cross_entropy(z, labels), data["z"])
+
+
+ROWS = {
+    "softmax": lambda z: F.softmax(z, 1),
+    "logsumexp": lambda z: torch.logsumexp(z, 1),
+    "layer_norm": lambda z, scale, offset: F.layer_norm(z, z.shape[1:], scale, offset),
+}
+
+
+def of_rows(w: Workload, data: Data) -> Run:
+    *leaves, weights = data.values()
+    c = tensor(weights)
+
+    def call(*x: Any) -> tuple[Any, ...]:
+        value = ROWS[w.task](*x)
+        return value, *torch.autograd.grad(value, x, c)
+
+    return Run(call, tuple(tensor(x, leaf=True) for x in leaves), arrays)
 
 
 def logistic(w: Workload, data: Data) -> Run:
@@ -126,18 +162,22 @@ def inference(w: Workload, data: Data) -> Run:
 
 
 def product(w: Workload, data: Data) -> Run:
-    a, b = tensor(data["A"]), tensor(data["B"])
+    factors = zip((data["A"], data["B"]), w.options["kind"], strict=True)
+    a, b = (tensor(x).mT if kind == "T" else tensor(x) for x, kind in factors)
     out = a @ b
-    return Run(lambda a, b: torch.mm(a, b, out=out), (a, b), lambda c: arrays([c]))
+    return Run(lambda a, b: torch.matmul(a, b, out=out), (a, b), lambda c: arrays([c]))
 
 
 TASKS = {
     "floats": floats,
     "points": points,
-    "rosenbrock": rosenbrock,
-    "potential": potential,
+    "derivatives": derivatives,
     "swish": swish,
-    "softmax": softmax,
+    "distance": distance,
+    "cross_entropy": cross_entropy,
+    "softmax": of_rows,
+    "logsumexp": of_rows,
+    "layer_norm": of_rows,
     "logistic": logistic,
     "training": training,
     "inference": inference,

@@ -26,6 +26,7 @@ class Timed:
     """A run, called from a compiled loop whose cost is that of the call alone."""
 
     def __init__(self, run: Run, clock: str) -> None:
+        self.run = run  # which may own what the call has only pointers to
         names = [f"x{k}" for k in range(len(run.inputs))]
         values = dict(zip(names, run.inputs, strict=True))
         values["f"] = run.call
@@ -66,12 +67,17 @@ def prepare(peer: Any, name: str, clock: str) -> tuple[Timed, dict[str, Any]]:
 
 
 def serve(peer: Any, answers: IO[str]) -> None:
+    from workloads import WORKLOADS
+
+    missing = {name for name, w in WORKLOADS.items() if w.task not in peer.TASKS}
     timed: Timed | None = None
     for line in sys.stdin:
         command = json.loads(line)
         answer: dict[str, Any]
         try:
-            if "prepare" in command:
+            if command.get("prepare") in missing:
+                answer = {"absent": True}
+            elif "prepare" in command:
                 timed = None  # frees the last workload's data
                 timed, answer = prepare(peer, command["prepare"], command["clock"])
             else:

@@ -8,7 +8,7 @@ float64: by the complex step where the gradient is of a short formula, by hand e
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -18,16 +18,18 @@ from formulas import (
     OPTIMIZERS,
     Array,
     backward,
-    bodies,
     complex_step,
     cross_entropy,
+    distance,
     forward,
+    layer_norm,
     logistic,
-    potential,
-    rosenbrock,
+    logsumexp,
+    softmax,
     surface,
     swish_tanh,
 )
+from science import BODIES, derivatives
 
 Data = dict[str, Any]
 
@@ -132,65 +134,101 @@ def scalar_workloads() -> Iterator[Workload]:
     def surface_reference(data: Data) -> list[Array]:
         return complex_step(partial(surface, np), *data.values(), elementwise=True)
 
-    def rosenbrock_reference(data: Data) -> list[Array]:
-        return complex_step(partial(rosenbrock, np), data["x"])
-
-    def potential_reference(data: Data) -> list[Array]:
-        return complex_step(
-            lambda q: potential(np, q, data["pairs"], data["masses"]), data["q"]
-        )
-
     def floats() -> Data:
         return {"x": 0.7, "y": -0.4, "z": 0.3}
-
-    def bodies_at_random() -> Data:
-        pairs, masses = bodies(8)
-        return {"q": normal(0, 8, 3).astype(np.float64), "pairs": pairs, "masses": masses}
 
     yield Workload("surface, floats", "floats", floats, surface_reference, 1e-12)
     yield Workload("surface, 10000", "points", lambda: points(10_000), surface_reference, 1e-12)
 
-    def line() -> Data:
-        return {"x": points(100)["x"]}
+    def at(start: Array, count: int) -> Data:
+        if not count:
+            return {"x": start}
+        near = np.random.default_rng(7).standard_normal((len(start), count))
+        return {"x": start[:, None] + 0.05 * near}
 
-    yield Workload("Rosenbrock 100", "rosenbrock", line, rosenbrock_reference, 1e-12)
-    yield Workload("8 bodies", "potential", bodies_at_random, potential_reference, 1e-12)
+    rng = np.random.default_rng(3)
+    starts = {
+        "Rosenbrock 100": ("rosenbrock", rng.uniform(0.5, 1.5, 100)),
+        "8 bodies": ("bodies", rng.uniform(-2, 2, 3 * BODIES)),
+        "6 joints": ("arm", np.array([0.3, -1.1, 1.4, -0.6, 0.9, 0.2])),
+    }
+    wanted = [("Rosenbrock 100", 1, 0), ("Rosenbrock 100", 2, 0), ("Rosenbrock 100", 1, 10_000)]
+    wanted += [("8 bodies", 1, 0), ("8 bodies", 1, 10_000)]
+    wanted += [("6 joints", 2, 0), ("6 joints", 2, 10_000)]
+    for title, order, count in wanted:
+        function, start = starts[title]
+        kind = ", Hessian" if order == 2 else ", gradient"
+        yield Workload(
+            f"{title}{kind}{f', {count}' if count else ''}",
+            "derivatives",
+            partial(at, start, count),
+            partial(lambda f, k, data: derivatives(f, k, data["x"]), function, order),
+            1e-12 if order == 1 or function == "rosenbrock" else 1e-8,
+            quick=count == 0,
+            options={"function": function, "order": order},
+        )
 
 
 def function_workloads() -> Iterator[Workload]:
-    def swish_data(n: int) -> Data:
+    def pair(n: int) -> Data:
         return {"x": normal(0, n), "y": normal(1, n) + np.float32(0.5)}
 
-    def softmax_data(n: int, classes: int) -> Data:
-        return {"z": 2 * normal(0, n, classes), "labels": labels(1, n, classes)}
-
-    def logistic_reference(data: Data) -> list[Array]:
-        return logistic(*in_float64(list(data.values())))
-
-    for n, name in ((1000, "1e3"), (100_000, "1e5"), (10_000_000, "1e7")):
-        yield Workload(
-            f"swish tanh {name}",
-            "swish",
-            partial(swish_data, n),
-            lambda data: swish_tanh(*in_float64([data["x"], data["y"]])),
-            1e-5,
-            quick=n < 1e7,
-        )
+    for k in range(1, 8):
+        for title, task, reference in (
+            ("swish tanh", "swish", swish_tanh),
+            ("distance", "distance", distance),
+        ):
+            yield Workload(
+                f"{title} 1e{k}",
+                task,
+                partial(pair, 10**k),
+                partial(lambda f, data: f(*in_float64(list(data.values()))), reference),
+                1e-5,
+                quick=k in (1, 3, 5),
+            )
     for n, classes in ((64, 10), (512, 1000)):
-        yield Workload(
-            f"softmax {n}x{classes}",
-            "softmax",
-            partial(softmax_data, n, classes),
-            lambda data: cross_entropy(np.float64(data["z"]), data["labels"]),
-            1e-5,
-        )
+        yield from row_workloads(n, classes)
     yield Workload(
         "logistic 100000x100",
         "logistic",
         partial(examples, 100_000, 100),
-        logistic_reference,
+        lambda data: logistic(*in_float64(list(data.values()))),
         1e-4,
     )
+
+
+def row_workloads(n: int, classes: int) -> Iterator[Workload]:
+    """Functions of each row of a matrix, with gradients."""
+
+    def labelled() -> Data:
+        return {"z": 2 * normal(0, n, classes), "labels": labels(1, n, classes)}
+
+    def weighted(*shape: int, affine: bool = False) -> Data:
+        z, c = 2 * normal(0, n, classes), normal(1, *shape)
+        more = {"scale": 1 + normal(2, classes) / 10, "offset": normal(3, classes)}
+        return {"z": z, **(more if affine else {}), "c": c}
+
+    yield Workload(
+        f"cross-entropy {n}x{classes}",
+        "cross_entropy",
+        labelled,
+        lambda data: cross_entropy(np.float64(data["z"]), data["labels"]),
+        1e-5,
+    )
+    full = n, classes
+    for title, make, reference in (
+        ("softmax", partial(weighted, *full), softmax),
+        ("logsumexp", partial(weighted, n), logsumexp),
+        ("layer_norm", partial(weighted, *full, affine=True), layer_norm),
+    ):
+        yield Workload(
+            f"{title} {n}x{classes}",
+            title,
+            make,
+            partial(lambda f, data: f(*in_float64(list(data.values()))), reference),
+            1e-5,
+            quick=n == 512,
+        )
 
 
 def network_workloads() -> Iterator[Workload]:
@@ -221,19 +259,48 @@ def network_workloads() -> Iterator[Workload]:
 
 
 def product_workloads() -> Iterator[Workload]:
-    def factors(m: int, k: int, n: int) -> Data:
-        return {"A": normal(0, m, k), "B": normal(1, k, n)}
-
-    squares = [(n, n, n) for n in (8, 32, 128, 512, 1024)]
-    layers = [(batch, 784, 500) for batch in (1, 32, 128)]
-    for m, k, n in squares + layers:
-        yield Workload(
-            f"product {m}x{k}x{n}",
-            "product",
-            partial(factors, m, k, n),
-            lambda data: [np.float64(data["A"]) @ np.float64(data["B"])],
-            1e-5,
+    def factors(a: tuple[int, ...], b: tuple[int, ...], kind: str, dtype: str) -> Data:
+        stored = (
+            (*x[:-2], x[-1], x[-2]) if t == "T" else x
+            for x, t in zip((a, b), kind, strict=True)
         )
+        A, B = (normal(k, *shape).astype(dtype) for k, shape in enumerate(stored))
+        return {"A": A, "B": B}
+
+    def multiplied(
+        m: int, k: int, n: int, kind: str = "NN", dtype: str = "float32", batch: int = 0
+    ) -> Workload:
+        many = (batch,) if batch else ()
+        title = f"product {m}x{k}x{n}" + (f" {kind}" if kind != "NN" else "")
+        title = f"{title} f64" if dtype == "float64" else title
+        return Workload(
+            f"{title}, {batch}" if batch else title,
+            "product",
+            partial(factors, (*many, m, k), (*many, k, n), kind, dtype),
+            lambda data: [oriented(data["A"], kind[0]) @ oriented(data["B"], kind[1])],
+            1e-5 if dtype == "float32" else 1e-13,
+            quick=max(m, k, n) <= 1024,
+            options={"kind": kind},
+        )
+
+    for n in (8, 32, 128, 512, 1024, 2048):
+        yield multiplied(n, n, n)
+    for batch in (1, 32, 128):
+        yield multiplied(batch, 784, 500)
+    for n in (128, 512):
+        for kind in ("NT", "TN", "TT"):
+            yield replace(multiplied(n, n, n, kind), quick=False)
+    for n in (32, 128, 512):
+        yield replace(multiplied(n, n, n, dtype="float64"), quick=False)
+    yield multiplied(1, 2000, 2000)
+    yield multiplied(16, 16, 16, batch=256)
+    yield multiplied(64, 64, 64, batch=64)
+
+
+def oriented(x: Array, kind: str) -> Array:
+    """In float64, as a factor of the product."""
+    x = np.float64(x)
+    return x.swapaxes(-1, -2) if kind == "T" else x
 
 
 WORKLOADS = {

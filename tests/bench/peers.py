@@ -1,0 +1,179 @@
+"""Peers as worker processes that take turns."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tables import OUT, git
+from workloads import Workload
+
+HERE = Path(__file__).parent
+PEERS = ("graphc", "numpy", "torch", "jax", "casadi", "heyoka", "numba")
+
+
+@dataclass
+class Result:
+    """One workload on one peer; times in seconds, ``turns`` holds those of each round."""
+
+    workload: str
+    peer: str
+    failed: str = ""
+    absent: bool = False
+    compile: float = 0.0
+    error: float = 0.0
+    wrong: bool = False
+    turns: list[list[float]] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        return bool(self.turns) and not (self.failed or self.wrong or self.absent)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(x for turn in self.turns for x in turn)
+
+    @property
+    def least(self) -> float:
+        return min(x for turn in self.turns for x in turn)
+
+    def summary(self) -> dict[str, Any]:
+        """For files: of each turn the median."""
+        found = {k: v for k, v in vars(self).items() if k != "turns"}
+        if self.turns:
+            found |= {"median": self.median, "least": self.least}
+        return found | {"turns": [statistics.median(turn) for turn in self.turns]}
+
+
+class Peer:
+    """A worker process. ``graphc@REVISION`` is graphc as it was at a commit."""
+
+    def __init__(self, name: str, python: str, threads: int) -> None:
+        self.name = name
+        module, _, revision = name.partition("@")
+        self.process = subprocess.Popen(
+            [python, str(HERE / "worker.py"), module, str(threads), cores(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | environment(threads) | (sources(revision) if revision else {}),
+        )
+        self.about = self.answer()
+
+    def answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        found: dict[str, Any] = json.loads(line) if line else {"failed": "the process ended"}
+        return found
+
+    def ask(self, **command: Any) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        try:
+            print(json.dumps(command), file=self.process.stdin, flush=True)
+        except BrokenPipeError:
+            return {"failed": "the process ended"}
+        return self.answer()
+
+    def close(self) -> None:
+        self.process.communicate()  # closes what it reads from
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Variables that libraries read when they are imported."""
+    single = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    return {
+        **{f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "OPENBLAS", "MKL")},
+        "XLA_FLAGS": single if threads == 1 else "",
+        "JAX_PLATFORMS": "cpu",
+    }
+
+
+def sources(revision: str) -> dict[str, str]:
+    """Where a commit's packages are found; it is checked out under build/bench if need be."""
+    folder = OUT / f"graphc@{git('rev-parse', '--short=12', revision) or revision}"
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        archive = subprocess.Popen(
+            ["git", "-C", HERE, "archive", revision, ":/graphc", ":/backends"],
+            stdout=subprocess.PIPE,
+        )
+        subprocess.run(["tar", "-x", "-C", folder], stdin=archive.stdout, check=True)
+        if archive.wait():
+            folder.rmdir()
+            raise SystemExit(f"git has no commit {revision}")
+    return {"PYTHONPATH": os.pathsep.join([str(folder), str(folder / "backends")])}
+
+
+def cores(threads: int) -> str:
+    """The last cores that this process may use: interrupts are mostly served by the first."""
+    if not hasattr(os, "sched_getaffinity"):
+        return ""
+    return ",".join(map(str, sorted(os.sched_getaffinity(0))[-threads:]))
+
+
+@contextmanager
+def started(
+    names: Sequence[str], pythons: Mapping[str, str], threads: int
+) -> Iterator[list[Peer]]:
+    """Those peers that can be imported, and what is said of them."""
+    found: list[Peer] = []
+    try:
+        for name in names:
+            peer = Peer(name, pythons.get(name, sys.executable), threads)
+            if "failed" in peer.about:
+                print(f"without {name}: {peer.about['failed']}")
+                peer.close()
+                continue
+            print(f"{name} {peer.about['version']}, imported in {peer.about['start']:.1f} s")
+            found.append(peer)
+        yield found
+    finally:
+        for peer in found:
+            peer.close()
+
+
+def pythons(named: Sequence[str]) -> dict[str, str]:
+    """Interpreters of peers, from GRAPHC_BENCH_PYTHON and ``PEER=PATH`` arguments."""
+    texts = [*os.environ.get("GRAPHC_BENCH_PYTHON", "").split(","), *named]
+    return dict(text.split("=", 1) for text in texts if text)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Rounds of turns of ``budget`` seconds, after a ``rest``; what a clock counts.
+
+    In the rest idle threads of the last peer stop to spin.
+    """
+
+    rounds: int
+    budget: float
+    rest: float
+    clock: str = "wall"
+
+
+def run(w: Workload, peers: Sequence[Peer], plan: Plan) -> list[Result]:
+    """Prepare one after the other, then measure in turns, the order reversed each round."""
+    prepared = {p: p.ask(prepare=w.name, clock=plan.clock) for p in peers}
+    results = {p: Result(w.name, p.name, **answer) for p, answer in prepared.items()}
+    turns = [p for p in peers if not (results[p].failed or results[p].absent)]
+    for _ in range(plan.rounds):
+        turns.reverse()
+        for peer in turns:
+            time.sleep(plan.rest)
+            answer = peer.ask(measure=plan.budget)
+            result = results[peer]
+            result.failed = answer.get("failed", result.failed)
+            if "samples" in answer:
+                result.turns.append(answer["samples"])
+                result.cpu.append(answer["cpu"])
+    return list(results.values())

@@ -1,0 +1,133 @@
+"""All benches, one after the other: a table of each, one file of figures, a picture.
+
+Writes build/bench/<time>-<commit>.json (see ``tables.py``) and, with ``--write-docs``, the
+tables into docs/performance.md and README.md between ``<!-- bench:begin NAME -->`` and
+``<!-- bench:end -->``, and the picture docs/images/peers.svg, for which it needs matplotlib.
+To be run on a quiet machine. ``--from FILE`` writes the documents from an earlier run.
+
+Run as ``python tests/bench/suite.py [--quick] [--write-docs]``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from plot import draw
+from tables import OUT, ROOT, Table, about, parser
+
+QUICK = (
+    "bench_limits",
+    "bench_workloads --quick",
+    "bench_calls --rounds 5",
+    "bench_compile --rounds 3 --processes 1",
+)
+FULL = (
+    "bench_limits",
+    "bench_workloads --threads 1",
+    "bench_workloads --threads 2",
+    "bench_calls",
+    "bench_compile",
+    "bench_cache",
+    "bench_scaling",
+    "bench_sparse",
+    "bench_threads",
+    "bench_denormals",
+    "bench_gemm float32",
+    "bench_gemm float64",
+)
+PAGES = ("docs/performance.md", "README.md")
+PICTURE = "docs/images/peers.svg"
+_PLACE = re.compile(r"(<!-- bench:begin ([\w-]+) -->\n).*?(<!-- bench:end -->)", re.DOTALL)
+
+
+def collect(commands: tuple[str, ...]) -> dict[str, Any]:
+    """Run benches as processes of their own; what they have found, in one."""
+    whole: dict[str, Any] = {"about": about(), "tables": [], "figures": {}, "failed": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for command in commands:
+            path, start = Path(folder) / "found.json", time.perf_counter()
+            name, *options = command.split()
+            script = str(Path(__file__).with_name(f"{name}.py"))
+            print(f"\n## {command}", flush=True)
+            done = subprocess.run(
+                [sys.executable, script, *options, "--json", str(path)], check=False
+            )
+            print(f"\n{time.perf_counter() - start:.0f} s")
+            if done.returncode:
+                whole["failed"].append(command)
+            if path.exists():
+                add(whole, json.loads(path.read_text()))
+                path.unlink()
+    return whole
+
+
+def add(whole: dict[str, Any], found: dict[str, Any]) -> None:
+    """Lists are appended, dicts united."""
+    for key, value in found.items():
+        if isinstance(value, list):
+            whole[key] = whole.get(key, []) + value
+        elif key != "about":
+            whole[key] = whole.get(key, {}) | value
+
+
+def filled(text: str, tables: Mapping[str, str]) -> str:
+    """A page with what stands between markers replaced; other places keep what they have."""
+
+    def place(match: re.Match[str]) -> str:
+        begin, name, end = match.groups()
+        return f"{begin}{tables[name]}{end}" if name in tables else match[0]
+
+    return _PLACE.sub(place, text)
+
+
+def write_documents(found: dict[str, Any]) -> None:
+    tables = {t["name"]: Table(**t).markdown() for t in found["tables"]}
+    tables["about"] = origin(found)
+    for page in PAGES:
+        path = ROOT / page
+        path.write_text(filled(path.read_text(), tables))
+    if importlib.util.find_spec("matplotlib") and found.get("results"):
+        draw(found["results"], origin(found).strip(), ROOT / PICTURE)
+
+
+def origin(found: dict[str, Any]) -> str:
+    """Of what run the figures are."""
+    a = found["about"]
+    versions = ", ".join(f"{k} {v}" for k, v in found.get("versions", {}).items())
+    where = f"{a['processor']}, {a['cores']} cores, Python {a['python']}"
+    return f"{a['time']}, commit {a['commit']}, {where}\n{versions}\n"
+
+
+def main() -> int:
+    made = parser(__doc__)
+    made.add_argument("--quick", action="store_true", help="minutes; not for the documents")
+    made.add_argument("--write-docs", action="store_true", help="tables into the documents")
+    made.add_argument("--from", dest="source", type=Path, help="a file of an earlier run")
+    given = made.parse_args()
+    if given.source:
+        found = json.loads(given.source.read_text())
+    else:
+        found = collect(QUICK if given.quick else FULL)
+        stamp = found["about"]["time"].replace(" ", "-").replace(":", "")
+        path = given.json or OUT / f"{stamp}-{found['about']['commit']}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(found, indent=1) + "\n")
+        print(f"\n{path}")
+    if given.write_docs:
+        write_documents(found)
+    for command in found["failed"]:
+        print(f"failed: {command}")
+    return 1 if found["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
