@@ -5,6 +5,7 @@ Run as ``python tests/bench/bench_limits.py [--threads 1,2]``.
 
 from __future__ import annotations
 
+from bench_workloads import counted
 from tables import Figures, Table, parser, save
 
 from graphc.backend import get_backend
@@ -15,7 +16,7 @@ def main() -> None:
     made.add_argument("--threads", default="1,2")
     given = made.parse_args()
     counts = [int(n) for n in given.threads.split(",")]
-    head = ["limit", *(f"{n} thread{'s' * (n > 1)}" for n in counts)]
+    head = ["limit", *map(counted, counts)]
     table = Table("limits", "Limits of the machine, as measured.", head)
     backend = get_backend("llvm")
     found = [limits for n in counts if (limits := backend.limits(n)) is not None]

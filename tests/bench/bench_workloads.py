@@ -41,11 +41,15 @@ def plan(quick: bool, threads: int, rounds: int | None = None, clock: str = "wal
 
 
 def table(names: Sequence[str], threads: int) -> Table:
-    title = f"Median of a call, {threads} thread{'s' * (threads > 1)}; last how many times as "
+    title = f"Median of a call, {counted(threads)}; last how many times as "
     title += (
         "fast as the best peer graphc is, and the seconds it takes to compile and call once."
     )
     return Table(f"workloads-{threads}", title, ["workload", "", *names, "speed", "compile"])
+
+
+def counted(threads: int) -> str:
+    return f"{threads} thread{'s' * (threads > 1)}"
 
 
 def cells(results: Sequence[Result]) -> list[str]:
@@ -86,7 +90,7 @@ def unit_of(seconds: float) -> tuple[float, str]:
 def figures(results: Sequence[Result], threads: int) -> Figures:
     """graphc's medians of each round."""
     return {
-        f"{r.workload}, {threads} threads": [statistics.median(turn) for turn in r.turns]
+        f"{r.workload}, {counted(threads)}": [statistics.median(turn) for turn in r.turns]
         for r in results
         if r.good and r.peer == "graphc"
     }

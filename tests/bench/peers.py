@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import statistics
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tables import OUT, git
+from tables import OUT, ROOT, git
 from workloads import Workload
 
 HERE = Path(__file__).parent
@@ -99,18 +101,16 @@ def environment(threads: int) -> dict[str, str]:
 
 
 def sources(revision: str) -> dict[str, str]:
-    """Where a commit's packages are found; it is checked out under build/bench if need be."""
-    folder = OUT / f"graphc@{git('rev-parse', '--short=12', revision) or revision}"
+    """Where a commit's packages are found; they are put under build/bench if need be."""
+    commit = git("rev-parse", "--short=12", "--verify", f"{revision}^{{commit}}")
+    if not commit:
+        raise SystemExit(f"git knows no revision {revision}")
+    folder = OUT / f"graphc@{commit}"
     if not folder.exists():
-        folder.mkdir(parents=True)
-        archive = subprocess.Popen(
-            ["git", "-C", HERE, "archive", revision, ":/graphc", ":/backends"],
-            stdout=subprocess.PIPE,
-        )
-        subprocess.run(["tar", "-x", "-C", folder], stdin=archive.stdout, check=True)
-        if archive.wait():
-            folder.rmdir()
-            raise SystemExit(f"git has no commit {revision}")
+        command = ["git", "-C", str(ROOT), "archive", commit, "graphc", "backends"]
+        packed = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+            archive.extractall(folder, filter="data")
     return {"PYTHONPATH": os.pathsep.join([str(folder), str(folder / "backends")])}
 
 

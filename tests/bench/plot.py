@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench_workloads import ratio
+from bench_workloads import counted, ratio
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 
@@ -35,8 +35,8 @@ def draw(results: Sequence[dict[str, Any]], title: str, path: Path) -> None:
     axes = figure.subplots()
     for (threads, by_name), colour in zip(sorted(found.items()), COLOURS, strict=False):
         places = [names.index(name) for name in by_name]
-        label = f"{threads} thread{'s' * (threads > 1)}"
-        axes.plot(by_name.values(), places, "o", ms=5, color=colour, label=label, alpha=0.8)
+        style = {"ms": 5, "color": colour, "alpha": 0.8, "label": counted(threads)}
+        axes.plot(by_name.values(), places, "o", **style)
     axes.axvline(1, color="black", lw=1)
     axes.set_xscale("log")
     ticks = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)

@@ -103,8 +103,8 @@ def origin(found: dict[str, Any]) -> str:
     """Of what run the figures are."""
     a = found["about"]
     versions = ", ".join(f"{k} {v}" for k, v in found.get("versions", {}).items())
-    where = f"{a['processor']}, {a['cores']} cores, Python {a['python']}"
-    return f"{a['time']}, commit {a['commit']}, {where}\n{versions}\n"
+    where = f"{a['processor']}, {a['cores']} cores"
+    return f"{a['time']}, commit {a['commit']}, {where}\nPython {a['python']}, {versions}\n"
 
 
 def main() -> int:
