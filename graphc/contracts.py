@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import combinations
 from math import isnan
+from numbers import Integral, Real
+from typing import Any
 
 from graphc.errors import ContractError, GraphError
 from graphc.expr import Expr, describe
 from graphc.function import CompiledFunction, Kept
+from graphc.graph import Graph
 from graphc.inspect.history.fate import not_fused
 from graphc.inspect.history.lineage import Lineage, lineage_of
 from graphc.inspect.history.provenance import said
@@ -44,7 +47,7 @@ class CostContract:
         return _call("assert_cost", {"grad_to_forward": self.grad_to_forward, **self.sizes})
 
     def check(self, function: CompiledFunction) -> Kept:
-        graph = function.snapshots[-1].graph
+        graph = _with_its_nodes(function)
         nodes = graph.nodes()
         symbols = size_symbols(total_cost(nodes).flops)
         _check_names(str(self), self.sizes, function)
@@ -74,9 +77,10 @@ def assert_cost(*, grad_to_forward: float, **sizes: int) -> CostContract:
     Parameters
     ----------
     grad_to_forward
-        Flops of the whole optimised graph over those of its forward part may not exceed this:
-        the report's "all flops / forward flops". Reverse mode needs about 3 for networks of
-        matrix products, 4 to 5 at most (Baur and Strassen 1983).
+        Flops of the whole optimised graph (of the given one, if it is rolled into loops) over
+        those of its forward part may not exceed this: the report's "all flops / forward flops".
+        Reverse mode needs about 3 for networks of matrix products, 4 to 5 at most (Baur and
+        Strassen 1983).
     sizes
         Values of symbolic sizes; 64 for those that are not given.
 
@@ -94,9 +98,15 @@ def assert_cost(*, grad_to_forward: float, **sizes: int) -> CostContract:
     >>> [kept.name for kept in f.contracts]
     ['assert_cost(grad_to_forward=4.0)']
     """
-    if not grad_to_forward > 0:
+    if not isinstance(grad_to_forward, Real) or not grad_to_forward > 0:
         raise GraphError(f"assert_cost: grad_to_forward is positive, not {grad_to_forward!r}")
-    return CostContract(float(grad_to_forward), sizes)
+    return CostContract(float(grad_to_forward), _sizes("assert_cost", sizes))
+
+
+def _with_its_nodes(function: CompiledFunction) -> Graph:
+    """The optimised graph; the one that was given, if loops hide the nodes of the other."""
+    rolled = any(s.stage == "roll" for s in function.snapshots)
+    return function.snapshots[0 if rolled else -1].graph
 
 
 def _flops(nodes: Iterable[Expr], sizes: Mapping[str, int]) -> int:
@@ -180,9 +190,9 @@ def assert_workspace(max_bytes: int, **sizes: int) -> WorkspaceContract:
     >>> f.contracts[0].promise
     '<= 100 000 bytes'
     """
-    if type(max_bytes) is not int or max_bytes < 0:
+    if not _is_count(max_bytes):
         raise GraphError(f"assert_workspace: max_bytes is a number of bytes, not {max_bytes!r}")
-    return WorkspaceContract(max_bytes, sizes)
+    return WorkspaceContract(int(max_bytes), _sizes("assert_workspace", sizes))
 
 
 def _largest(
@@ -289,7 +299,10 @@ def assert_one_kernel(region: str | Expr | Sequence[Expr]) -> KernelContract:
     """
     if isinstance(region, str):
         return KernelContract(region)
-    nodes = (region,) if isinstance(region, Expr) else tuple(region)
+    if isinstance(region, Expr) or not isinstance(region, Iterable):
+        nodes: tuple[Expr, ...] = (region,)
+    else:
+        nodes = tuple(region)
     if not nodes or not all(isinstance(x, Expr) for x in nodes):
         raise GraphError(
             f"assert_one_kernel: {region!r} is no part of a graph",
@@ -370,6 +383,19 @@ def _separated(
 
 def _call(name: str, arguments: Mapping[str, object]) -> str:
     return f"{name}({', '.join(f'{key}={value}' for key, value in arguments.items())})"
+
+
+def _sizes(who: str, given: Mapping[str, int]) -> dict[str, int]:
+    """Values of sizes (GraphError if one is no size)."""
+    for name, size in given.items():
+        if not _is_count(size):
+            raise GraphError(f"{who}: the size {name} is a whole number, not {size!r}")
+    return {name: int(size) for name, size in given.items()}
+
+
+def _is_count(value: Any) -> bool:
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    return whole and int(value) >= 0
 
 
 def _program(contract: str, function: CompiledFunction) -> Program:

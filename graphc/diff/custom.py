@@ -57,7 +57,7 @@ def stop_gradient(x: ExprLike) -> Expr:
     return apply(STOP, (as_expr(x),))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Rule:
     """A user's derivative of a function: its name, and one of the two forms."""
 
@@ -65,7 +65,7 @@ class Rule:
     jvp: JVPRule | None = None
     vjp: VJPRule | None = None
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return self.name
 
 

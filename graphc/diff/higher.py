@@ -47,22 +47,24 @@ class JacobianCost:
 
 def _by_forward(y: Expr, x: Expr) -> Expr:
     """Columns: tangents for each unit direction of x."""
-    leaf = tensor("tangent", x.shape, x.dtype)
-    column = pushed([y], {x: leaf})[0]
-    columns = batched([column], {leaf: basis(x.shape, x.dtype, x.size)}, x.size)[0]
-    if columns is None:
-        return _zeros(y, x)
-    return cast(reshape(moveaxis(columns, 0, -1), (*y.shape, *x.shape)), x.dtype)
+    with stemming("d jacobian", y):
+        leaf = tensor("tangent", x.shape, x.dtype)
+        column = pushed([y], {x: leaf})[0]
+        columns = batched([column], {leaf: basis(x.shape, x.dtype, x.size)}, x.size)[0]
+        if columns is None:
+            return _zeros(y, x)
+        return cast(reshape(moveaxis(columns, 0, -1), (*y.shape, *x.shape)), x.dtype)
 
 
 def _by_reverse(y: Expr, x: Expr) -> Expr:
     """Rows: cotangents for each unit direction of y."""
-    leaf = tensor("cotangent", y.shape, y.dtype)
-    row = pulled([y], [x], [leaf])[0]
-    rows = batched([row], {leaf: basis(y.shape, y.dtype, y.size)}, y.size)[0]
-    if rows is None:
-        return _zeros(y, x)
-    return reshape(rows, (*y.shape, *x.shape))
+    with stemming("d jacobian", y):
+        leaf = tensor("cotangent", y.shape, y.dtype)
+        row = pulled([y], [x], [leaf])[0]
+        rows = batched([row], {leaf: basis(y.shape, y.dtype, y.size)}, y.size)[0]
+        if rows is None:
+            return _zeros(y, x)
+        return reshape(rows, (*y.shape, *x.shape))
 
 
 def _zeros(y: Expr, x: Expr) -> Expr:
@@ -144,10 +146,10 @@ def jacobian(
 def _jacobian(y: Expr, x: Expr, mode: Mode) -> Expr:
     if mode != "auto":
         made = _by_forward(y, x) if mode == "forward" else _by_reverse(y, x)
-        return _marked(made, y, mode)
+        return _marked(made, y, f"jacobian by {mode}")
     forward, reverse = _by_forward(y, x), _by_reverse(y, x)
     cost = _cost(y, forward, reverse)
-    return _marked(forward if cost.mode == "forward" else reverse, y, str(cost))
+    return _marked(forward if cost.mode == "forward" else reverse, y, f"jacobian by {cost}")
 
 
 def _cost(y: Expr, forward: Expr, reverse: Expr) -> JacobianCost:
@@ -156,7 +158,7 @@ def _cost(y: Expr, forward: Expr, reverse: Expr) -> JacobianCost:
 
 def _marked(made: Expr, y: Expr, text: str) -> Expr:
     """The same node, with how it was made as its origin."""
-    with stemming(f"d jacobian by {text}", y, made):
+    with stemming(f"d {text}", y, made):
         return Expr(made.op, made.args, made.attrs, made.type)
 
 
@@ -236,17 +238,26 @@ def hessian(
         return found[0][0] if isinstance(targets, Expr) else found
     blocks: list[list[Expr]] = []
     for i, (a, slope) in enumerate(zip(wanted, slopes, strict=True)):
-        left = [_swapped(blocks[j][i], b) for j, b in enumerate(wanted[:i])]
-        right = [_marked(_by_forward(slope, b), output, "forward") for b in wanted[i:]]
-        right[0] = 0.5 * (right[0] + _swapped(right[0], a))
+        left = [_swapped(output, blocks[j][i], b) for j, b in enumerate(wanted[:i])]
+        by = "hessian by forward over reverse"
+        right = [_marked(_by_forward(slope, b), output, by) for b in wanted[i:]]
+        right[0] = _symmetric(output, right[0], a)
         blocks.append([*left, *right])
     return blocks[0][0] if isinstance(targets, Expr) else blocks
 
 
-def _swapped(block: Expr, first: Expr) -> Expr:
+def _symmetric(y: Expr, block: Expr, target: Expr) -> Expr:
+    """The mean of a diagonal block and its transpose."""
+    mirrored = _swapped(y, block, target)
+    with stemming("d hessian, made symmetric", y, block):
+        return 0.5 * (block + mirrored)
+
+
+def _swapped(y: Expr, block: Expr, first: Expr) -> Expr:
     """A block with the axes of its first target last."""
     order = [*range(first.ndim, block.ndim), *range(first.ndim)]
-    return transpose(block, order)
+    with stemming("d hessian, transposed", y, block):
+        return transpose(block, order)
 
 
 def hvp(

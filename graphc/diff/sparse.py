@@ -123,11 +123,12 @@ def sparse_jacobian(
     columns, rows = _direction_colors(pattern, mode, order)
     forward, reverse = _count(columns), _count(rows)
     tables = []
-    if forward:
-        tables.append(_compressed(images, leaves, [columns], forward))
-    if reverse:
-        leaf = tensor("cotangent", y.shape, y.dtype)
-        tables.append(_compressed(pulled([y], [x], [leaf]), [leaf], [rows], reverse))
+    with stemming("d jacobian", y):
+        if forward:
+            tables.append(_compressed(images, leaves, [columns], forward))
+        if reverse:
+            leaf = tensor("cotangent", y.shape, y.dtype)
+            tables.append(_compressed(pulled([y], [x], [leaf]), [leaf], [rows], reverse))
     chosen: SparseMode = "mixed" if forward and reverse else "reverse" if reverse else "forward"
     if chosen == "mixed":
         colors = np.concatenate([rows, columns])
@@ -235,7 +236,8 @@ def sparse_hessian(
     count = _count(colors)
     ends = np.cumsum([math.prod(shape_of(x)) for x in targets])
     split = np.split(colors, ends[:-1])
-    tables = [_compressed(images, leaves, split, count)] if count else []
+    with stemming("d hessian", f):
+        tables = [_compressed(images, leaves, split, count)] if count else []
     bounds = list(zip([0, *ends[:-1]], ends, strict=True))
 
     def block(a: int, b: int) -> SparseMatrix:

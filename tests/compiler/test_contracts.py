@@ -11,6 +11,7 @@ import graphc as gr
 from graphc.errors import CompileError, ContractError, GraphError
 from graphc.inspect.tables.cost import gradient_cost_ratio
 from graphc.types import evaluate_size
+from scalar_graphs import bodies
 
 
 def network() -> tuple[list[gr.Expr], gr.Expr, list[gr.Expr]]:
@@ -106,6 +107,15 @@ def test_each_use_of_a_scope_is_a_region() -> None:
     assert len(set(f.contracts[0].measured.split(", "))) == 2
 
 
+def test_loops_over_pieces_do_not_hide_the_forward_part() -> None:
+    inputs, value = bodies(6000)
+    outputs = [value, *gr.grad(value, inputs)]
+    f = gr.compile(inputs, outputs, contracts=[gr.assert_cost(grad_to_forward=4.0)])
+    assert any(s.stage == "roll" for s in f.snapshots)
+    assert 1.5 < float(f.contracts[0].measured) < 4
+    assert f.contracts[0].measured == f"{f.report().gradient_cost_ratio:.2f}"
+
+
 # What does not --------------------------------------------------------------------------------
 
 
@@ -172,13 +182,26 @@ def test_what_cannot_be_checked_is_refused() -> None:
 def test_contracts_that_say_nothing_are_refused() -> None:
     with pytest.raises(GraphError, match="grad_to_forward is positive, not 0"):
         gr.assert_cost(grad_to_forward=0)
+    with pytest.raises(GraphError, match="grad_to_forward is positive, not '4'"):
+        gr.assert_cost(grad_to_forward="4")
     with pytest.raises(GraphError, match="max_bytes is a number of bytes, not '1 MB'"):
         gr.assert_workspace("1 MB")
-    with pytest.raises(GraphError, match="is no part of a graph"):
-        gr.assert_one_kernel([])
+    for size in (-5, 1.5, "5", None):
+        with pytest.raises(GraphError, match=f"the size n is a whole number, not {size!r}"):
+            gr.assert_workspace(10, n=size)
+        with pytest.raises(GraphError, match=f"the size n is a whole number, not {size!r}"):
+            gr.assert_cost(grad_to_forward=4.0, n=size)
+    for region in ([], None, 3, ["hidden"]):
+        with pytest.raises(GraphError, match="is no part of a graph"):
+            gr.assert_one_kernel(region)
     for wrong in ([3], gr.assert_cost(grad_to_forward=4.0), [gr.assert_cost]):
         with pytest.raises(CompileError, match="contracts is a list of contracts"):
             gr.compile(gr.vector("x", 3), None, contracts=wrong)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    kept = gr.assert_workspace(np.int64(10**6), n=np.int32(100))
+    assert str(compiled(kept).contracts[0].name) == "assert_workspace(max_bytes=1000000, n=100)"
 
 
 def test_contracts_do_not_change_what_is_computed() -> None:

@@ -197,3 +197,10 @@ def test_errors_of_rules():
         _summary(DTypeError, lambda: gr.jvp(narrow(x), x, [1.0] * 3))
         == "the jvp rule of exp gives float32, not float64"
     )
+
+
+def test_listings_call_a_rule_by_its_name():
+    x = gr.vector("x", 3)
+    square = gr.custom_gradient(gr.square, vjp=lambda ct, out, x: ct * x)
+    assert "custom_gradient[rule=square](" in gr.show(square(x))
+    assert " at 0x" not in gr.show(square(x))

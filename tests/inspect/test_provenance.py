@@ -329,6 +329,47 @@ def test_kernels_of_a_fused_graph_cover_the_program() -> None:
     assert found == {k.name for k in f.program.kernels}
 
 
+# Whole matrices -------------------------------------------------------------------------------
+
+M = gr.matrix("m", 3, 3, dtype="float64")
+V = gr.tanh(M @ X)
+SUM = gr.sum(V * X)
+
+WHOLE = {
+    "jacobian by forward": lambda: (V, gr.jacobian(V, X, mode="forward")),
+    "jacobian by reverse": lambda: (V, gr.jacobian(V, M, mode="reverse")),
+    "sparse jacobian": lambda: (V, gr.jacobian(V, X, sparse=True).values),
+    "hessian": lambda: (SUM, gr.hessian(SUM, X)),
+    "mixed block": lambda: (SUM, gr.hessian(SUM, [X, M])[1][0]),
+    "sparse hessian": lambda: (SUM, gr.hessian(SUM, X, sparse=True).values),
+    "hvp": lambda: (SUM, gr.hvp(SUM, X, [1.0, 2.0, 3.0])),
+    "linearize": lambda: (V, gr.linearize(V, X)[1]([1.0, 2.0, 3.0])),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_every_node_of_a_matrix_of_derivatives_is_known_as_derivative(name: str) -> None:
+    function, made = WHOLE[name]()
+    written = set(topological([function]))
+    added = [n for n in topological([made]) if n not in written and n.args]
+    assert added
+    for node in added:
+        assert node.origin is not None, node
+        assert "derivative" in kinds(node), node
+
+
+def test_a_hessian_tells_how_it_was_made() -> None:
+    y = gr.sum(gr.tanh(X) * Y).named("y")
+    whole = history(gr.hessian(y, X))
+    assert [s.rule for s in whole.steps][-2:] == [
+        "d hessian by forward over reverse",
+        "d hessian, made symmetric",
+    ]
+    assert whole.steps[-1].detail.startswith("the Hessian of y (")
+    assert whole.steps[-1].detail.endswith("), made symmetric")
+    assert "part of the Jacobian of" in " ".join(s.detail for s in whole.steps)
+
+
 # Listings -------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -256,12 +257,18 @@ def _written(node: Expr) -> str:
     return f"{kind} {node.name or ''}".rstrip() + where
 
 
+#: Rules that make all entries of a derivative, and how.
+_MATRIX = re.compile(r"d (jacobian|hessian),? ?(.*)")
+
+
 def _made(node: Expr) -> Step:
     origin = node.origin
     assert origin is not None
-    if origin.copy_of is not None and origin.rule.startswith("d jacobian"):
-        how = origin.rule.removeprefix("d jacobian ")
-        detail = f"the Jacobian of {said(origin.stem)}, {how}"
+    matrix = _MATRIX.fullmatch(origin.rule)
+    if matrix is not None:
+        kind, how = matrix.groups()
+        detail = f"{'the' if how else 'part of the'} {kind.title()} of {said(origin.stem)}"
+        detail += f", {how}" if how else ""
         return Step("derivative", origin.rule, BUILDING, detail, node, node.source)
     if origin.copy_of is not None:
         detail = f"{said(origin.copy_of)} again, mapped or on other operands"

@@ -154,7 +154,7 @@ class Browser:
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
     def requests(self) -> list[str]:
-        """Addresses that the page asked for."""
+        """Addresses that the page asked for; the browser's own pages ask for others."""
         messages = [
             json.loads(e["message"])["message"] for e in self.driver.get_log("performance")
         ]
@@ -162,6 +162,7 @@ class Browser:
             m["params"]["request"]["url"]
             for m in messages
             if m["method"] == "Network.requestWillBeSent"
+            and not m["params"]["documentURL"].startswith("chrome://")
         ]
 
 
