@@ -350,16 +350,14 @@ class _Fuser:
             number = self.find(found[0]) if found is not None else None
             if found is None or number not in self.groups or number == group.number:
                 continue
-            reason = self.obstacle(group, self.groups[number], node, *found, x)
+            reason = self.obstacle(group, self.groups[number], node, found[0])
             if reason is None:
                 group = self.merge(group, self.groups[number])
             else:
                 self.refused[(found[0], node)] = reason
         return group
 
-    def obstacle(
-        self, group: Group, other: Group, node: Expr, member: Expr, view: Axes, x: Expr
-    ) -> str | None:
+    def obstacle(self, group: Group, other: Group, node: Expr, member: Expr) -> str | None:
         """Why two groups cannot be one, or None."""
         if len(group.nodes) + len(other.nodes) > MAX_NODES:
             return "the kernel would be too long"
@@ -382,20 +380,33 @@ class _Fuser:
                 for r in one.finished
             ):
                 return "the one needs results that are complete only after the other"
-        own = group.axes[node] if node.op.name not in REDUCTIONS else None
-        if own is not None:
-            offset = node.ndim - x.ndim
-            for a, inner in enumerate(view):
-                place = None if inner is None else other.axes[member][inner]
-                if place is not None and own[a + offset] not in (place, None):
-                    return "their axes are not aligned"
-        else:
+        if node.op.name in REDUCTIONS:
             placed = [p for p in other.axes[member] if p is not None]
             if placed != list(range(len(other.space))):
                 return "their axes are not aligned"
+        # Values of rows are not there for other rows, so all nodes that read them matter.
+        readers = group.nodes if other.reduced else [node]
+        if not all(self.in_step(group, other, n) for n in readers):
+            return "their axes are not aligned"
         if self.order.has_between(group.number, other.number):
             return "a kernel between them needs the one and feeds the other"
         return None
+
+    def in_step(self, group: Group, other: Group, node: Expr) -> bool:
+        """Whether a node of a group reads another's members where its own loops stand."""
+        own = group.operand_axes(node)
+        for x in node.args:
+            member, view = self.aligned(x) or (x, ())
+            if member in other.axes:
+                places = [None if a is None else other.axes[member][a] for a in view]
+                here = own[len(own) - x.ndim :]
+                if any(
+                    o not in (p, None)
+                    for p, o in zip(places, here, strict=True)
+                    if p is not None
+                ):
+                    return False
+        return True
 
     def merge(self, one: Group, two: Group) -> Group:
         """The larger group with the nodes of the smaller one added."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from graphc.expr import Expr, constant_value
 from graphc.graph import Graph
 from graphc.loops.ir import Buffer
-from graphc.types import Size
+from graphc.types import Size, same_size
 
 REDUCTIONS = frozenset(["sum", "prod", "max", "min", "any", "all", "argmax", "argmin"])
 LEAVES = frozenset(["input", "parameter", "constant", "iota", "size"])
@@ -79,6 +79,14 @@ class Group:
             return True
         plain = (axes for n, axes in self.axes.items() if n.op.name not in REDUCTIONS)
         return all(self.reaches(axes, row) for axes in plain)
+
+    def operand_axes(self, node: Expr) -> Axes:
+        """Axes of what a node computes element by element: of a reduction's operand."""
+        if node.op.name not in REDUCTIONS:
+            return self.axes[node]
+        alone = frozenset(a for a in self.axes[node] if a is not None)
+        places = iter(sorted(self.spans.get(node, alone)))
+        return tuple(None if same_size(s, 1) else next(places) for s in node.args[0].shape)
 
     def is_row(self, node: Expr) -> bool:
         """Whether a reduction is finished with each row, so that the group can use it."""

@@ -512,3 +512,21 @@ def test_summed_axes_of_size_one(
     np.testing.assert_allclose(
         gr.compile(inputs, output)(*arrays), expected, rtol=1e-4, atol=1e-6
     )
+
+
+def test_rows_that_are_read_in_other_rows_are_finished_before() -> None:
+    """The last product reads a value of the rows by two ways, one of which crosses them."""
+    x, y = (gr.tensor(name, (3, 4, 5, 5, 5), "float64") for name in "xy")
+    z, w = gr.tensor("z", (3, 4, 5), "float64"), gr.tensor("w", (3, 4, 5, 5), "float64")
+    row = gr.expand_dims(gr.cos(gr.sum(x * y, (2, 3)) + z), 2) * w
+    crossed = gr.expand_dims(row, 4)
+    rng = np.random.default_rng(3)
+    arrays = [rng.uniform(-1, 1, leaf.shape) for leaf in (x, y, z, w)]
+    for output in (
+        crossed * (gr.cumprod(x, 4) * y),
+        gr.sum(crossed * (gr.cumprod(x, 4) * y), 4),
+        gr.sum(crossed * (gr.cumprod(x, 4) * y), (2, 3)),
+    ):
+        expected = gr.compile([x, y, z, w], output, backend="interpret")(*arrays)
+        found = gr.compile([x, y, z, w], output)(*arrays)
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
