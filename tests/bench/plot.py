@@ -15,7 +15,7 @@ def speeds(results: Sequence[dict[str, Any]]) -> dict[int, dict[str, float]]:
     """For each number of threads and workload, how many times as fast graphc is."""
     medians: dict[tuple[int, str], dict[str, float]] = {}
     for r in results:
-        if "median" in r and not (r["failed"] or r["wrong"]):
+        if good(r):
             place = medians.setdefault((r["threads"], r["workload"]), {})
             place[r["peer"]] = r["median"]
     found: dict[int, dict[str, float]] = {}
@@ -23,6 +23,11 @@ def speeds(results: Sequence[dict[str, Any]]) -> dict[int, dict[str, float]]:
         if (speed := ratio(times)) is not None:
             found.setdefault(threads, {})[workload] = speed
     return found
+
+
+def good(r: dict[str, Any]) -> bool:
+    """Whether a result counts."""
+    return "median" in r and not (r["failed"] or r["wrong"])
 
 
 def draw(results: Sequence[dict[str, Any]], title: str, path: Path) -> None:

@@ -3,6 +3,7 @@
 Writes build/bench/<time>-<commit>.json (see ``tables.py``) and, with ``--write-docs``, the
 tables into docs/performance.md and README.md between ``<!-- bench:begin NAME -->`` and
 ``<!-- bench:end -->``, and the picture docs/images/peers.svg, for which it needs matplotlib.
+Besides the benches' own names there are ``about``, ``picture`` and ``summary``, a short table.
 To be run on a quiet machine. ``--from FILE`` writes the documents from an earlier run.
 
 Run as ``python tests/bench/suite.py [--quick] [--write-docs]``.
@@ -17,12 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from plot import draw
-from tables import OUT, ROOT, Table, about, parser
+from bench_workloads import ratio, unit_of
+from plot import draw, good
+from tables import OUT, ROOT, Table, about, digits, parser
 
 QUICK = (
     "bench_limits",
@@ -45,7 +47,20 @@ FULL = (
     "bench_gemm float64",
 )
 PAGES = ("docs/performance.md", "README.md")
-PICTURE = "docs/images/peers.svg"
+PICTURE = "images/peers.svg"
+#: Workloads of the short table for README.md.
+SHORT = (
+    "surface, floats",
+    "8 bodies, gradient",
+    "6 joints, Hessian, 10000",
+    "cross-entropy 512x1000",
+    "logistic 100000x100",
+    "MLP relu sgd 1",
+    "MLP relu sgd 32",
+    "MLP relu adam 128",
+    "MLP relu sgd 1024",
+    "product 512x512x512",
+)
 _PLACE = re.compile(r"(<!-- bench:begin ([\w-]+) -->\n).*?(<!-- bench:end -->)", re.DOTALL)
 
 
@@ -92,11 +107,40 @@ def filled(text: str, tables: Mapping[str, str]) -> str:
 def write_documents(found: dict[str, Any]) -> None:
     tables = {t["name"]: Table(**t).markdown() for t in found["tables"]}
     tables["about"] = origin(found)
+    results = found.get("results", [])
+    tables["summary"] = summary(results).markdown()
+    if importlib.util.find_spec("matplotlib") and results:
+        draw(results, origin(found).strip(), ROOT / "docs" / PICTURE)
+        tables["picture"] = f"![Times as fast as the best peer]({PICTURE})\n"
     for page in PAGES:
         path = ROOT / page
         path.write_text(filled(path.read_text(), tables))
-    if importlib.util.find_spec("matplotlib") and found.get("results"):
-        draw(found["results"], origin(found).strip(), ROOT / PICTURE)
+
+
+def summary(results: Sequence[dict[str, Any]]) -> Table:
+    """Some workloads on one thread: graphc and the best peer."""
+    title = "Median of a call, one thread."
+    table = Table("summary", title, ["workload", "graphc", "best peer", "times as fast"])
+    for name in SHORT:
+        medians = {
+            r["peer"]: r["median"]
+            for r in results
+            if r["workload"] == name and r["threads"] == 1 and good(r)
+        }
+        if (speed := ratio(medians)) is not None:
+            own = medians["graphc"]
+            peer, best = min(
+                (pair for pair in medians.items() if not pair[0].startswith("graphc")),
+                key=lambda pair: pair[1],
+            )
+            row = [name, in_units(own), f"{in_units(best)} {peer}", f"{speed:.2f}"]
+            table.rows.append(row)
+    return table
+
+
+def in_units(seconds: float) -> str:
+    scale, unit = unit_of(seconds)
+    return f"{digits(seconds * scale)} {unit}"
 
 
 def origin(found: dict[str, Any]) -> str:

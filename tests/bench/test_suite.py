@@ -15,7 +15,7 @@ import tables
 from compare import LEAST, change, of_files
 from plot import speeds
 from science import FUNCTIONS, derivatives, gradient
-from suite import add, filled
+from suite import SHORT, add, filled, summary
 from workloads import WORKLOADS, oriented
 
 QUIET, NOISY = [1.0, 1.001, 0.999, 1.002, 1.0], [1.0, 1.3, 0.8, 1.2, 0.75]
@@ -84,6 +84,8 @@ def test_speeds_are_by_the_best_peer_that_is_right() -> None:
     ]
     assert speeds(results) == {1: {"w": 1.5}}
     assert speeds(results[:1]) == {}
+    row = [{**r, "workload": SHORT[0]} for r in results]
+    assert summary(row).rows == [[SHORT[0], "2 s", "3 s two", "1.50"]]
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
