@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from graphc.diff.checks import as_list
 from graphc.diff.forward import jvp
 from graphc.diff.reverse import grad
 from graphc.errors import DTypeError, InputError, VerificationError
@@ -55,6 +57,8 @@ def check_grads(
 
     Raises
     ------
+    InputError
+        If there is nothing to check: no float, values that are not finite, an order below 1.
     VerificationError
         If a derivative differs. It names the input, the entry, the mode, and the first rule on
         the way whose own local derivative differs, with the user's line.
@@ -75,13 +79,11 @@ def check_grads(
     if modes not in ("reverse", "forward", "both"):
         raise InputError(f"check_grads: modes is reverse, forward or both, not {modes!r}")
     rng = np.random.default_rng(seed)
+    if type(order) is not int or order < 1:
+        raise InputError(f"check_grads: order is 1 or more, not {order!r}")
     values, outputs = _trace(f, inputs)
     sizes = bind_sizes(values)
-    targets = [leaf for leaf in values if leaf.dtype.is_float]
-    if any(t.dtype is not float64 for t in targets):
-        raise DTypeError(
-            "check_grads: differences need float64", where=describe([("", t) for t in targets])
-        )
+    targets = _targets(values)
     for degree in range(1, order + 1):
         scalar = _weighed_sum(outputs, values, sizes, rng)
         check = _Check(scalar, values, sizes, degree, rtol)
@@ -102,15 +104,53 @@ def _trace(
 ) -> tuple[dict[Expr, Array], list[Expr]]:
     """Arrays of the leaves, and the outputs."""
     if isinstance(f, Expr):
-        if not isinstance(inputs, Mapping):
-            raise InputError("check_grads: the inputs of an expression are a mapping")
-        return {leaf: np.array(a, leaf.dtype.numpy) for leaf, a in inputs.items()}, [f]
+        return _leaf_values(f, inputs), [f]
+    if not isinstance(inputs, Sequence) or isinstance(inputs, str):
+        raise InputError(
+            f"check_grads: the inputs of a function are a list, not {type(inputs).__name__}",
+            hint="one array or number for each operand, [x] for one",
+        )
     arrays = [np.array(a) for a in inputs]
     arrays = [a.astype(np.float64) if a.dtype.kind == "f" else a for a in arrays]
     leaves = [tensor(f"x{i}", a.shape, from_numpy(a.dtype)) for i, a in enumerate(arrays)]
-    made = f(*leaves)
-    outputs = [made] if isinstance(made, Expr) else list(made)
-    return dict(zip(leaves, arrays, strict=True)), outputs
+    return dict(zip(leaves, arrays, strict=True)), as_list(f(*leaves))
+
+
+def _leaf_values(f: Expr, inputs: Any) -> dict[Expr, Array]:
+    """Arrays of the leaves of an expression."""
+    if not isinstance(inputs, Mapping) or not all(isinstance(x, Expr) for x in inputs):
+        raise InputError(
+            "check_grads: the inputs of an expression are a mapping",
+            hint="{x: array} for each leaf x",
+        )
+    missing = [x for x in topological([f]) if x.op.name == "input" and x not in inputs]
+    if missing:
+        raise InputError(
+            f"check_grads: no values for {missing[0].name!r}",
+            where=describe([("input", x) for x in missing]),
+        )
+    return {leaf: np.array(a, leaf.dtype.numpy) for leaf, a in inputs.items()}
+
+
+def _targets(values: Mapping[Expr, Array]) -> list[Expr]:
+    """Leaves that can be moved: floats of double precision with finite values."""
+    found = [leaf for leaf in values if leaf.dtype.is_float]
+    if not found:
+        raise InputError(
+            "check_grads: no input is a float: there is nothing to differentiate for",
+            where=describe([("input", leaf) for leaf in values]),
+        )
+    if any(leaf.dtype is not float64 for leaf in found):
+        raise DTypeError(
+            "check_grads: differences need float64", where=describe([("", x) for x in found])
+        )
+    for leaf in found:
+        if not np.isfinite(values[leaf]).all():
+            raise InputError(
+                f"check_grads: the values of {leaf.name} are not finite",
+                where=describe([("input", leaf)]),
+            )
+    return found
 
 
 def _weighed_sum(
@@ -207,27 +247,34 @@ class _Check:
     def _fail(
         self, name: str, actual: float, said: str, expected: float, targets: Sequence[Expr]
     ) -> None:
-        rule = _wrong_rule(self)
-        rows = [("input", t) for t in targets] + ([("rule", rule)] if rule is not None else [])
+        rows, hint = [("input", t) for t in targets], ""
+        if math.isnan(expected):
+            hint = "there is nothing to compare with: the function is not finite around there"
+        elif (rule := _wrong_rule(self)) is not None:
+            rows.append(("rule", rule))
+            hint = f"the local derivative of {rule.op.name} differs first"
         raise VerificationError(
             f"check_grads: {name} is {actual:.10g}, {said} {expected:.10g}",
             where=describe(rows),
-            hint=f"the local derivative of {rule.op.name} differs first"
-            if rule is not None
-            else "",
+            hint=hint,
         )
 
 
 #: Offsets and weights of the derivative's five-point formula (Abramowitz and Stegun 25.3.6).
 _STENCIL = ((-2, 1 / 12), (-1, -2 / 3), (1, 2 / 3), (2, -1 / 12))
 
+#: Of Neville's table; later ones hold rounding errors only.
+_COLUMNS = 12
 
-def ridders(f: Callable[[float], float], step: float, rounds: int = 16) -> float:
+
+def ridders(f: Callable[[float], float], step: float, rounds: int = 40) -> float:
     """Derivative at 0 by central differences of shrinking steps, extrapolated to step 0.
 
     Each step is half the last one; Neville's table removes even powers of the error;
     the entry with the smallest estimated error is taken (Ridders 1982; Press et al., Numerical
-    Recipes, 5.7). NaN if no step gives a number.
+    Recipes, 5.7). To that estimate the rounding error of the difference is added, so that steps
+    may become small: where a function is not finite a step away, or changes within much less.
+    NaN if no step gives a number.
 
     Examples
     --------
@@ -238,12 +285,14 @@ def ridders(f: Callable[[float], float], step: float, rounds: int = 16) -> float
     best, error = math.nan, math.inf
     above: list[float] = []
     for _ in range(rounds):
-        row = [(f(step) - f(-step)) / (2 * step)]
+        ahead, behind = f(step), f(-step)
+        row = [(ahead - behind) / (2 * step)]
+        rounding = sys.float_info.epsilon * (abs(ahead) + abs(behind)) / (2 * step)
         factor = 1.0
-        for k, before in enumerate(above):
+        for k, before in enumerate(above[:_COLUMNS]):
             factor *= 4.0
             row.append((factor * row[k] - before) / (factor - 1))
-            gap = max(abs(row[k + 1] - row[k]), abs(row[k + 1] - before))
+            gap = max(abs(row[k + 1] - row[k]), abs(row[k + 1] - before)) + rounding
             if gap < error:
                 best, error = row[k + 1], gap
         above, step = row, step / 2

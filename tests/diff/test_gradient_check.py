@@ -9,7 +9,7 @@ import pytest
 
 import graphc as gr
 from graphc.diff.gradient_check import ridders
-from graphc.errors import InputError, VerificationError
+from graphc.errors import GraphError, InputError, VerificationError
 from graphc.ops.table import OPS, Op
 from graphc.testing import check_grads
 
@@ -93,6 +93,51 @@ def test_the_step_adapts_to_the_scale():
     """A fixed step of 1e-3 fails where a function changes within 1e-4."""
     check_grads(lambda x: gr.sin(3e3 * x), [0.1], order=2)
     check_grads(lambda x: gr.exp(-gr.square(x / 1e-2)), [0.004], order=2)
+
+
+def test_steps_shrink_until_they_stay_in_the_domain():
+    check_grads(gr.log, [[1e-9, 1e-5]])
+    check_grads(gr.sqrt, [1e-8])
+    wrong = gr.custom_gradient(gr.log, vjp=lambda ct, out, x: ct * 0)
+    assert "is 0, differences give 1" in _error(wrong, [1e-9]).summary
+
+
+def test_a_rounding_error_is_no_derivative():
+    """Steps that change nothing do not show that a slope is zero."""
+    assert ridders(lambda t: 1.0 + t, 1e-12, rounds=20) == pytest.approx(1.0, rel=1e-3)
+    assert ridders(lambda t: 1.0 + t, 0.1) == pytest.approx(1.0, rel=1e-12)
+
+
+def test_where_a_function_is_not_finite_no_rule_is_blamed():
+    error = _error(gr.log, [0.0])
+    assert error.hint.startswith("there is nothing to compare with")
+    assert not any(line.startswith("rule") for line in error.where)
+
+
+@pytest.mark.parametrize(
+    ("f", "inputs", "options", "text"),
+    [
+        (gr.sin, [0.5], {"order": 0}, "order is 1 or more, not 0"),
+        (gr.sin, [0.5], {"order": -1}, "order is 1 or more, not -1"),
+        (gr.sin, [0.5], {"order": "2"}, "order is 1 or more, not '2'"),
+        (gr.sin, [[1, 2]], {}, "no input is a float"),
+        (gr.sin, [[1.0, math.nan]], {}, "the values of x0 are not finite"),
+        (gr.sin, np.ones(1), {}, "the inputs of a function are a list, not ndarray"),
+        (gr.sin, 0.5, {}, "the inputs of a function are a list, not float"),
+        (gr.scalar("q") * 2, [0.5], {}, "the inputs of an expression are a mapping"),
+        (gr.scalar("q") * 2, {"q": 0.5}, {}, "the inputs of an expression are a mapping"),
+        (gr.scalar("q") * 2, {}, {}, "no values for 'q'"),
+    ],
+)
+def test_what_cannot_be_checked_is_an_error(f, inputs, options, text):
+    with pytest.raises(InputError, match=text):
+        check_grads(f, inputs, **options)
+
+
+def test_results_may_be_nested_and_must_be_expressions():
+    check_grads(lambda x: {"a": gr.sin(x), "b": (x, x * x)}, [0.5])
+    with pytest.raises(GraphError, match=r"a derivative was asked for with 3\.0"):
+        check_grads(lambda x: 3.0, [0.5])
 
 
 def test_ridders_is_exact_to_ten_digits():
