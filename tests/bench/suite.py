@@ -109,7 +109,9 @@ def write_documents(found: dict[str, Any]) -> None:
     tables["about"] = origin(found)
     results = found.get("results", [])
     tables["summary"] = summary(results).markdown()
-    if importlib.util.find_spec("matplotlib") and results:
+    if importlib.util.find_spec("matplotlib") is None:
+        print("no matplotlib: the picture stays as it is")
+    elif results:
         draw(results, origin(found).strip(), ROOT / "docs" / PICTURE)
         tables["picture"] = f"![Times as fast as the best peer]({PICTURE})\n"
     for page in PAGES:
