@@ -405,23 +405,43 @@ def constant(value: Any, dtype: DTypeLike | None = None) -> Expr:
     if dtype is None and isinstance(value, float) and not isinstance(value, np.generic):
         dtype = current_dtype()
     try:
+        if dtype is not None and not isinstance(value, (int, float)):
+            value = _castable(value)
         array = np.asarray(value, None if dtype is None else as_dtype(dtype).numpy)
     except OverflowError:
         raise _too_large(value, as_dtype(dtype or int64)) from None
+    except ValueError:
+        raise ShapeError("the rows of a constant have different lengths") from None
     if array.dtype.kind == "O" and isinstance(value, int):
         raise _too_large(value, int64)
     if array.dtype not in _HELD:
         if array.dtype.kind not in "fiu":
-            raise DTypeError(
-                f"{array.dtype.name} values cannot be a constant",
-                hint=f"element types are {', '.join(DTYPES)}",
-            )
+            raise _no_constant(array)
         if array.dtype == np.uint64 and (array > np.iinfo(np.int64).max).any():
             raise DTypeError(
                 "a constant is out of range for int64", hint='convert it: .astype("float64")'
             )
         array = array.astype(from_numpy(array.dtype).numpy)
     return apply(CONSTANT, (), {"value": Literal(array)})
+
+
+def _castable(value: Any) -> Any:
+    """The value, if NumPy may cast it: to cast a complex number drops a part of it."""
+    array = np.asarray(value)
+    if array.dtype.kind in "biuf" or (array.dtype.kind == "O" and _all_integers(array)):
+        return value
+    raise _no_constant(array)
+
+
+def _all_integers(array: Any) -> bool:
+    return all(isinstance(v, int) for v in array.flat)
+
+
+def _no_constant(array: Any) -> DTypeError:
+    return DTypeError(
+        f"{array.dtype.name} values cannot be a constant",
+        hint=f"element types are {', '.join(DTYPES)}",
+    )
 
 
 def _too_large(value: Any, dtype: DType) -> DTypeError:

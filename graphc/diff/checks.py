@@ -78,6 +78,7 @@ def check_targets(
         raise DifferentiationError(f"{who}: unused is error or zero, not {unused!r}")
     reached = set(topological(outputs))
     for target in targets:
+        check_expression(target)
         if not target.dtype.is_float:
             raise DifferentiationError(
                 f"{who}: the target is {target.dtype}; only floats have derivatives",
@@ -99,6 +100,12 @@ def directions(
     Numbers and arrays take the node's element type; a form unlike that of the nodes, another
     shape or another element type is an error.
     """
+    if not single and (not isinstance(values, Iterable) or isinstance(values, Expr)):
+        raise DifferentiationError(
+            f"{who}: the {role}s are a list, not {type(values).__name__}",
+            where=describe([("value", n) for n in nodes]),
+            hint=f"one {role} for each, in a list of the same order",
+        )
     given = [values] if single else list(values)
     if len(given) != len(nodes):
         raise DifferentiationError(

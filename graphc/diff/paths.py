@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from graphc.diff.checks import check_scalar
+from graphc.diff.checks import check_expression, check_scalar
 from graphc.diff.reverse import accumulate, pull, scale, spread
 from graphc.errors import DifferentiationError, UnsupportedOpError
 from graphc.expr import Expr, describe, scalar_like, topological
@@ -87,6 +87,8 @@ def _lifted(local: Partial, like: Expr) -> Expr:
 
 def edges_between(o: Expr, w: Expr) -> tuple[list[Expr], dict[Expr, list[Edge]]]:
     """Nodes on paths from ``w`` to ``o``, operands first, and the edges on those paths."""
+    for node in (o, w):
+        check_expression(node)
     alive, found = {w}, dict[Expr, list[Edge]]()
     order = topological([o])
     for node in order:

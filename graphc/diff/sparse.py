@@ -104,11 +104,15 @@ class SparseMatrix:
     @property
     def title(self) -> str:
         """Its type and what it takes, in a line."""
-        directions = f"{self.directions} direction{'s' * (self.directions != 1)}"
+        directions = _directions(self.directions)
         return f"{self.kind}: {directions} ({self.mode}) for {self.nnz} entries"
 
     def __repr__(self) -> str:
         return f"<sparse {self.title}>"
+
+
+def _directions(count: int) -> str:
+    return f"{count} direction{'s' * (count != 1)}"
 
 
 # Jacobian -----------------------------------------------------------------------------------
@@ -135,7 +139,7 @@ def sparse_jacobian(
     else:
         colors = rows if reverse else columns
     places, count = by_products(pattern, columns, rows), forward + reverse
-    text = f"jacobian by {chosen}, {count} directions"
+    text = f"jacobian by {chosen}, {_directions(count)}"
     values = _read(tables, [places], x.dtype, y, text)
     return SparseMatrix("jacobian", pattern, values, chosen, colors, count)
 
@@ -242,7 +246,7 @@ def sparse_hessian(
 
     def block(a: int, b: int) -> SparseMatrix:
         parts = [_part(pattern, p, bounds[a], bounds[b]) for p in places]
-        text = f"hessian by {mode}, {count} directions"
+        text = f"hessian by {mode}, {_directions(count)}"
         values = _read(tables, [p.data for p in parts], targets[max(a, b)].dtype, f, text)
         own = parts[0].astype(bool)
         own.data[:] = True

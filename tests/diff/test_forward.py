@@ -253,3 +253,21 @@ def test_errors_of_directions():
         _summary(ShapeError, gr.vjp(y, x)[1], 1.0)
         == "vjp: the cotangent has shape (), its value (3,)"
     )
+
+
+@pytest.mark.parametrize("direction", [np.ones(3) * 1j, "abc", None, ["a", "b", "c"]])
+def test_a_direction_is_made_of_real_numbers(direction):
+    x = gr.vector("x", 3, dtype="float64")
+    with pytest.raises(DTypeError, match="values cannot be a constant"):
+        gr.jvp(x * x, x, direction)
+    with pytest.raises(DTypeError, match="values cannot be a constant"):
+        gr.vjp(x * x, x)[1](direction)
+
+
+def test_directions_of_several_targets_are_a_list():
+    x = gr.vector("x", 3, dtype="float64")
+    for tangents in (3.0, x):
+        with pytest.raises(DifferentiationError, match="jvp: the tangents are a list, not"):
+            gr.jvp(x * x, [x], tangents)
+    with pytest.raises(ShapeError, match="rows of a constant have different lengths"):
+        gr.jvp(x * x, x, [[1.0], [1.0, 2.0]])

@@ -242,3 +242,13 @@ def test_only_float_scalars_have_adjoints():
 )
 def test_count_text(number, text):
     assert count_text(number) == text
+
+
+def test_names_are_no_nodes():
+    x = gr.scalar("x")
+    calls = [gr.count_paths, gr.paths, gr.diff, gr.swell]
+    for call in calls:
+        with pytest.raises(gr.errors.GraphError, match="give the node itself, not its name"):
+            call(x * x, "x")
+        with pytest.raises(gr.errors.GraphError, match="give the node itself, not its name"):
+            call("y", x)

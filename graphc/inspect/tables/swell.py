@@ -90,12 +90,13 @@ def swell(expr: Expr, x: Expr) -> Swell:
     the function itself                             61  nodes of the graph
                              2 305 843 009 213 693 951  nodes of the written-out expression
     """
+    textbook = tree_size(shared_derivative(expr, x))
     table = accumulate([(expr, scalar_like(1, expr))], [x])
     gradient = spread(table.get(x, scalar_like(0, x)), x)
     return Swell(
         forward=len(topological([expr])),
         forward_tree=tree_size(expr),
-        textbook=tree_size(shared_derivative(expr, x)),
+        textbook=textbook,
         paths=count_paths(expr, x),
         pathwise=count_operations(expr, x),
         sweep=len(topological([gradient])),
