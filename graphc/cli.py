@@ -61,6 +61,8 @@ def load(reference: str) -> Subject:
     returns one. A part of it is reached by dots: ``model.py:net.loss``.
     """
     where, _, name = reference.partition(":")
+    if not where:
+        raise CommandError(f"{reference!r} names no file or module: model.py:loss", 2)
     module = _module(where)
     if not name:
         raise CommandError(f"which graph of {where}? {_listing(where, module)}", 2)
@@ -90,11 +92,13 @@ def _module(where: str) -> ModuleType:
             if not path.is_file():
                 raise CommandError(f"there is no file {where}")
             sys.path.insert(0, str(path.resolve().parent))
-            spec = importlib.util.spec_from_file_location(path.stem, path)
+            # A file may be called like a module that is in use, json.py: both are kept.
+            name = path.stem if path.stem not in sys.modules else f"{path.stem} of {path}"
+            spec = importlib.util.spec_from_file_location(name, path)
             assert spec is not None
             assert spec.loader is not None
             module = importlib.util.module_from_spec(spec)
-            sys.modules[path.stem] = module
+            sys.modules[name] = module
             spec.loader.exec_module(module)
             return module
         sys.path.insert(0, os.getcwd())
@@ -249,6 +253,8 @@ def _run(given: argparse.Namespace) -> Output | None:
     if given.command == "report":
         return _report(_compiled(subject), kind)
     if given.command == "export" and kind in ("llvm", "asm", "object"):
+        if given.stage is not None:
+            raise CommandError(f"--format {kind} is of no stage: it is what was compiled", 2)
         return _code(_compiled(subject), kind)
     stage = given.stage
     if stage is not None:
@@ -373,6 +379,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         content = _run(given)
         if content is not None:
             _deliver(content, given.output)
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (CommandError, GraphcError, OSError) as error:
         print(f"graphc {given.command}: {error}", file=sys.stderr)
         return error.code if isinstance(error, CommandError) else 1

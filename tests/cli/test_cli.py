@@ -205,3 +205,35 @@ def test_the_module_is_the_command(model, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "logsumexp" in done.stdout
+
+
+def test_a_file_may_be_called_like_a_module_in_use(model, tmp_path, capsys):
+    (tmp_path / "json.py").write_text(MODEL)
+    assert "logsumexp" in printed(capsys, "show", "json.py:loss", "--format", "formula")
+    assert sys.modules["json"] is json
+    assert "kernels" in json.loads(
+        printed(capsys, "report", "json.py:step", "--format", "json")
+    )
+
+
+def test_a_reader_that_stops_early_is_no_error(model, tmp_path):
+    command = f"{sys.executable} -m graphc export {model}:step --format llvm | head -1"
+    line = f"set -o pipefail; {command}"
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize("reference", ["", ":loss"])
+def test_a_reference_without_a_file(reference, capsys):
+    code, _, err = run(capsys, "show", reference)
+    assert code == 2
+    assert "names no file or module" in err
+
+
+def test_generated_code_is_of_no_stage(model, capsys):
+    code, _, err = run(capsys, "export", f"{model}:step", "--format", "asm", "--stage", "input")
+    assert code == 2
+    assert "--format asm is of no stage" in err

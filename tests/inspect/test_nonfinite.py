@@ -553,3 +553,13 @@ def test_updates_are_results_and_parameters_stay():
     found = f.explain_nonfinite()
     assert [bad.what for bad in found.results] == ["the update of 'w'"]
     assert w.value.tolist() == [0.0, 4.0]
+
+
+def test_of_many_bad_results_some_are_named():
+    x = gr.vector("x", 3, dtype="float64")
+    f = gr.compile(x, [gr.log(x - k) for k in range(30)])
+    found = f.explain_nonfinite([-1.0, -1.0, -1.0])
+    assert len(found.results) == 30
+    assert found.summary.endswith(", output 9, 20 others")
+    assert "20 others" in found.where
+    assert len(found.to_dict()["results"]) == 30

@@ -268,3 +268,12 @@ def test_nodes_that_became_one_are_told_with_the_stage() -> None:
     assert answer.reasons[0].startswith("they are one node since stabilize, by log-of-exp: sin")
     assert "is log" in answer.reasons[1]
     assert f.why_not("cse", a, a).reasons == ("they are one node",)
+
+
+@pytest.mark.parametrize("which", [None, 3, []])
+def test_a_node_is_an_expression_or_a_name(which):
+    x = gr.vector("x", 3)
+    f = gr.compile(x, gr.sin(x))
+    for ask in (f.why, lambda node: f.why_not("mul-one", node)):
+        with pytest.raises(GraphError, match="a node is an expression or a name, not"):
+            ask(which)

@@ -30,6 +30,9 @@ from graphc.pipeline import Options
 from graphc.rewrite import RULES, Rule, rewrite
 from graphc.rewrite.engine import allowed
 
+#: So many bad results are named in a text.
+SHOWN = 10
+
 
 @dataclass(frozen=True)
 class Bad:
@@ -151,14 +154,20 @@ class Explanation:
             return f"{self.name}: finite as written, not after the rewrites of compilation"
         if self.first is None:
             return f"{self.name}: all results are finite"
-        names = ", ".join(bad.what for bad in self.results)
-        return f"{self.name}: not finite: {names}"
+        names = [bad.what for bad in self.results[:SHOWN]]
+        return f"{self.name}: not finite: {', '.join(names)}{self._others(', ')}"
+
+    def _others(self, before: str = "") -> str:
+        """How many results are bad beyond those that are named."""
+        count = len(self.results) - SHOWN
+        return f"{before}{count} others" if count > 0 else ""
 
     @cached_property
     def where(self) -> list[str]:
         """The lines after the first, without the hint."""
         lines = [f"already given: {bad.what}, {bad.text}" for bad in self.given]
-        lines += [f"{bad.what}: {bad.text}" for bad in self.results]
+        lines += [f"{bad.what}: {bad.text}" for bad in self.results[:SHOWN]]
+        lines += [self._others()] if self._others() else []
         if self.first is not None:
             lines += self.first.lines("first")
         for event in self.then:

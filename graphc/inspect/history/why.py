@@ -123,6 +123,11 @@ def find(function: Optioned, which: Which, stage: str | None = None) -> Expr:
     lineage = lineage_of(function)
     if isinstance(which, Expr):
         return _known(lineage, which)
+    if not isinstance(which, str):
+        raise GraphError(
+            f"a node is an expression or a name, not {type(which).__name__}",
+            hint="gr.show(f) names the nodes",
+        )
     stages = [s.stage for s in function.snapshots]
     order = [stage] if stage is not None else [stages[-1], *stages[:-1]]
     seen: dict[str, Expr] = {}
