@@ -162,6 +162,49 @@ def _expected(x: Expr, found: Array | None = None) -> list[str]:
     return lines
 
 
+def samples(name: str, leaves: Sequence[Expr], given: Any) -> dict[Expr, Array]:
+    """Arrays of some leaves: by leaf, by name, or one for each input in their order.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown, there are more or fewer than inputs, or an array is of another
+        rank or size than its leaf.
+    InputTypeError
+        If a value is no array of numbers.
+    """
+    by_name = {x.name: x for x in reversed(leaves)}
+    inputs = [x for x in leaves if x.op.name == "input"]
+    listed = ", ".join(str(x.name) for x in inputs)
+    if not isinstance(given, Mapping):
+        if not isinstance(given, (list, tuple)) or len(given) != len(inputs):
+            raise InputError(
+                f"{name}: samples are a dict, or a list of {len(inputs)} arrays",
+                hint=f"inputs: {listed}",
+            )
+        given = dict(zip(inputs, given, strict=True))
+    found = {}
+    for key, value in given.items():
+        x = by_name.get(key) if isinstance(key, str) else key
+        if not isinstance(x, Expr):
+            raise InputError(f"{name} has no input {key!r}", hint=f"inputs: {listed}")
+        found[x] = _sample(name, x, value)
+    return found
+
+
+def _sample(name: str, x: Expr, value: Any) -> Array:
+    try:
+        array = np.asarray(value, x.dtype.numpy)
+    except (TypeError, ValueError):
+        raise _no_numbers(name, x, value) from None
+    sizes = zip(x.shape, array.shape, strict=False)
+    if array.ndim != x.ndim or any(isinstance(a, int) and a != b for a, b in sizes):
+        raise InputError(
+            f"{name}: the input {x.name!r} has another shape", where=_expected(x, array)
+        )
+    return array
+
+
 def bind_symbols(name: str, inputs: Sequence[Expr], arrays: Sequence[Array]) -> dict[str, int]:
     """Values of the symbolic sizes; every size is compared with the array's."""
     found: dict[str, int] = {}

@@ -217,13 +217,11 @@ def test_a_file_may_be_called_like_a_module_in_use(model, tmp_path, capsys):
 
 
 def test_a_reader_that_stops_early_is_no_error(model, tmp_path):
-    command = f"{sys.executable} -m graphc export {model}:step --format llvm | head -1"
-    line = f"set -o pipefail; {command}"
+    line = f"set -o pipefail; {sys.executable} -m graphc export {model}:step --format llvm | :"
     done = subprocess.run(
         ["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert len(done.stdout.splitlines()) == 1
 
 
 @pytest.mark.parametrize("reference", ["", ":loss"])

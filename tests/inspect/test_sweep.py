@@ -126,3 +126,30 @@ def test_refusals():
         gr.sweep(gr.vector("v", 3))
     with pytest.raises(gr.errors.DifferentiationError, match=r"^sweep: the output does not"):
         gr.sweep(gr.sin(x), y)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        lambda o, samples: gr.sweep(o, None, samples),
+        lambda o, samples: gr.gradient_norms(o, None, samples),
+    ],
+    ids=["sweep", "gradient_norms"],
+)
+def test_samples_are_given_by_input_by_name_or_in_order(table):
+    a, b = gr.vector("a", 3, dtype="float64"), gr.vector("b", "n", dtype="float64")
+    o = gr.sum(a) * gr.sum(gr.tanh(b))
+    first, second = [1.0, 2.0, 3.0], [0.5, 0.25]
+    expected = str(table(o, {a: first, b: second}))
+    assert str(table(o, {"a": first, "b": second})) == expected
+    assert str(table(o, [first, second])) == expected
+    for wrong, text in [
+        ([first], "a list of 2 arrays"),
+        ("ab", "a list of 2 arrays"),
+        ({"a": first, "c": second}, "has no input 'c'"),
+        ({"a": first[1:], "b": second}, "the input 'a' has another shape"),
+        ({"a": first, "b": 2.0}, "the input 'b' has another shape"),
+        ({"a": "abc", "b": second}, "the input 'a'"),
+    ]:
+        with pytest.raises(gr.errors.InputError, match=text):
+            table(o, wrong)

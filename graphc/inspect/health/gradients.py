@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from graphc.arguments import samples
 from graphc.diff.checks import as_list, check_scalar, check_targets
 from graphc.diff.reverse import accumulate, spread
 from graphc.errors import GraphError, InputError
@@ -156,7 +157,7 @@ def _percent(share: float | None) -> str:
 def gradient_norms(
     loss: Expr,
     targets: Expr | Sequence[Expr] | None = None,
-    inputs: Mapping[Expr, Any] | None = None,
+    inputs: Mapping[Expr, Any] | Mapping[str, Any] | Sequence[Any] | None = None,
     *,
     sizes: Mapping[str, int] | None = None,
 ) -> GradientReport:
@@ -170,7 +171,8 @@ def gradient_norms(
         Parameters, inputs or other nodes; by default the trainable parameters that the loss
         depends on, or, if there are none, its float inputs.
     inputs
-        Arrays for the inputs. Parameters have their own values unless others are given.
+        Arrays for the inputs, by input, by name, or in a list. Parameters have their own values
+        unless others are given.
     sizes
         Values of symbolic sizes; by default those of the inputs' axes.
 
@@ -197,7 +199,7 @@ def gradient_norms(
     order = topological([loss])
     wanted = default_targets(order) if targets is None else as_list(targets)
     check_targets("gradient_norms", [loss], wanted, "error")
-    given = _given(order, inputs or {})
+    given = _given(order, inputs)
     table = accumulate([(loss, scalar_like(1, loss))], wanted)
     places = _places(order, table, set(wanted))
     nodes = list(dict.fromkeys(node for place in places for node in place.nodes))
@@ -215,15 +217,17 @@ def default_targets(order: Sequence[Expr]) -> list[Expr]:
     return found or [n for n in floats if n.op.name == "input"]
 
 
-def _given(order: Sequence[Expr], inputs: Mapping[Expr, Any]) -> dict[Expr, Array]:
-    missing = [n for n in order if n.op.name == "input" and n not in inputs]
+def _given(order: Sequence[Expr], inputs: Any) -> dict[Expr, Array]:
+    leaves = [n for n in order if n.op.family == "leaf"]
+    given = {} if inputs is None else samples("gradient_norms", leaves, inputs)
+    missing = [n for n in order if n.op.name == "input" and n not in given]
     if missing:
         raise InputError(
             f"gradient_norms: no values for {missing[0].name!r}",
             where=describe([("input", n) for n in missing]),
             hint="inputs={x: array} for each input of the loss",
         )
-    return {n: np.asarray(v, n.dtype.numpy) for n, v in inputs.items()}
+    return given
 
 
 # Places -------------------------------------------------------------------------------------

@@ -5,10 +5,11 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from graphc.arguments import samples
 from graphc.diff.checks import as_list, check_scalar, check_targets
 from graphc.diff.reverse import pull
 from graphc.errors import InputError
@@ -20,6 +21,7 @@ from graphc.ops.leaves import tensor
 from graphc.ops.movement import sum_to
 
 Array = np.ndarray[Any, Any]
+Samples: TypeAlias = "Mapping[Expr, Any] | Mapping[str, Any] | Sequence[Any]"
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class Sweep:
 def sweep(
     o: Expr,
     targets: Expr | Sequence[Expr] | None = None,
-    inputs: Mapping[Expr, Any] | None = None,
+    inputs: Samples | None = None,
 ) -> Sweep:
     """The reverse sweep of ``grad(o, targets)``, one row a node, users before operands.
 
@@ -118,7 +120,7 @@ def sweep(
     targets
         Nodes to differentiate with respect to; by default all float inputs and parameters.
     inputs
-        Arrays for the inputs.
+        Arrays for the inputs, by input, by name, or in a list in the order of their first use.
 
     Examples
     --------
@@ -138,7 +140,7 @@ def sweep(
 def named_sweep(
     o: Expr,
     targets: Expr | Sequence[Expr] | None,
-    inputs: Mapping[Expr, Any] | None,
+    inputs: Samples | None,
     names: Mapping[Expr, str],
 ) -> Sweep:
     """The same with names for all nodes, as another listing has given them."""
@@ -154,15 +156,15 @@ def _leaves(order: Sequence[Expr]) -> list[Expr]:
     return [n for n in order if n.op.name in ("input", "parameter") and n.dtype.is_float]
 
 
-def _values(order: Sequence[Expr], inputs: Mapping[Expr, Any]) -> dict[Expr, Array]:
+def _values(order: Sequence[Expr], inputs: Samples) -> dict[Expr, Array]:
     """Values of all nodes."""
-    missing = [n for n in order if n.op.name == "input" and n not in inputs]
+    given = samples("sweep", [n for n in order if n.op.family == "leaf"], inputs)
+    missing = [n for n in order if n.op.name == "input" and n not in given]
     if missing:
         raise InputError(
             f"sweep: no sample for {missing[0].name}",
             where=describe([("input", n) for n in missing]),
         )
-    given = {n: np.asarray(v, n.dtype.numpy) for n, v in inputs.items()}
     return dict(zip(order, evaluate(order, given), strict=True))
 
 
