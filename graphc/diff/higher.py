@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from graphc.diff.batching import basis, batched
-from graphc.diff.checks import Unused, as_list, check_output, check_targets, directions
+from graphc.diff.checks import (
+    Unused,
+    as_list,
+    check_output,
+    check_targets,
+    directions,
+    in_form,
+)
 from graphc.diff.forward import pushed, seeds_of
 from graphc.diff.reverse import grad, pulled
 from graphc.diff.sparse import order_of, sparse_hessian, sparse_jacobian
@@ -86,7 +93,7 @@ def jacobian(
     output
         A float of any shape.
     targets
-        A node to differentiate with respect to, or several.
+        A node to differentiate with respect to, or several in a list or dict.
     mode
         ``"forward"``: one tangent for each entry of x; ``"reverse"``: one cotangent for each
         entry of y; both in one mapped graph. ``"auto"``: the one with fewer operations, counted
@@ -102,7 +109,8 @@ def jacobian(
     Returns
     -------
     Expr or list of Expr
-        Of shape ``(*y.shape, *x.shape)`` and x's element type, for each target. Its
+        Of shape ``(*y.shape, *x.shape)`` and x's element type, for each target and in the form
+        of the targets. Its
         ``origin.rule`` names the mode, and with ``"auto"`` both counts.
     SparseMatrix or list of SparseMatrix
         If ``sparse``: of shape ``(y.size, x.size)``. As an output of a compiled function it
@@ -140,7 +148,7 @@ def jacobian(
         else _jacobian(output, x, mode)
         for x in as_list(targets)
     ]
-    return found[0] if isinstance(targets, Expr) else found
+    return in_form(targets, found)
 
 
 def _jacobian(y: Expr, x: Expr, mode: Mode) -> Expr:

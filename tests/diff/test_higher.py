@@ -264,3 +264,13 @@ def test_a_gradient_of_a_gradient_norm_trains():
     gr.testing.check_grads(
         gr.mean(gr.square(gr.norm(slope, axis=1) - 1)), {x: at, w: w.value}, rtol=1e-5
     )
+
+
+def test_jacobians_come_in_the_form_of_the_targets():
+    x, s = gr.vector("x", 3, dtype="float64"), gr.scalar("s", dtype="float64")
+    found = gr.jacobian(x * s, {"x": x, "s": [s]})
+    values = gr.compile([x, s], found)([1.0, 2.0, 3.0], 4.0)
+    np.testing.assert_array_equal(values["x"], 4 * np.eye(3))
+    np.testing.assert_array_equal(values["s"][0], [1.0, 2.0, 3.0])
+    assert isinstance(gr.jacobian(x * s, (x, s)), list)
+    assert set(gr.jacobian(x * s, {"x": x}, sparse=True)) == {"x"}
