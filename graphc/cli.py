@@ -28,6 +28,7 @@ from graphc.errors import GraphcError
 from graphc.expr import topological
 from graphc.graph import Graph
 from graphc.ops.leaves import Parameter
+from graphc.pipeline import GRAPH_STAGES
 
 Subject: TypeAlias = "gr.Expr | list[gr.Expr] | Graph | gr.CompiledFunction"
 Output: TypeAlias = str | bytes
@@ -217,18 +218,19 @@ def _text(subject: Any, kind: str, stage: str | None) -> str:
     if kind == "latex":
         return gr.to_latex(subject, stage=stage)
     if kind == "python":
-        return gr.to_python(subject, stage=stage)
+        name = subject.name if isinstance(subject, gr.CompiledFunction) else "f"
+        return gr.to_python(subject, name, stage=stage)
     return gr.show(subject, stage=stage)
 
 
 def _picture(subject: Any, kind: str, stage: str | None, output: str | None) -> Output | None:
-    if kind in ("png", "html"):
-        if output is None:
-            raise CommandError(f"--format {kind} needs --output FILE", 2)
-        gr.draw(subject, output, stage=stage)
-        return None
     drawing = gr.draw(subject, stage=stage)
-    return drawing.svg if kind == "svg" else drawing.dot
+    if kind != "png":
+        return str(getattr(drawing, kind))
+    if output is None or Path(output).suffix != ".png":
+        raise CommandError("--format png needs --output FILE.png", 2)
+    drawing.save(output)
+    return None
 
 
 def _report(function: gr.CompiledFunction, kind: str) -> str:
@@ -267,7 +269,15 @@ def _run(given: argparse.Namespace) -> Output | None:
 def _kind(given: argparse.Namespace) -> str:
     """The format: as said, else as the file's name ends, else the command's first."""
     kinds: Sequence[str] = given.kinds
-    ending = _ENDINGS.get(Path(given.output).suffix) if given.output else None
+    suffix = Path(given.output).suffix if given.output else ""
+    ending = _ENDINGS.get(suffix)
+    if given.format and ending and ending != given.format:
+        raise CommandError(
+            f"--format {given.format} does not go with {given.output}: {suffix} is {ending}", 2
+        )
+    if suffix and not given.format and ending is None:
+        endings = ", ".join(e for e, k in _ENDINGS.items() if k in kinds)
+        raise CommandError(f"which format is {suffix}? Say --format, or end in {endings}", 2)
     kind = str(given.format or ending or kinds[0])
     if kind not in kinds:
         raise CommandError(f"{given.command} does not write {kind}: {', '.join(kinds)}", 2)
@@ -363,9 +373,13 @@ def _parser() -> argparse.ArgumentParser:
                 "--wrt", metavar="A,B", help="leaves; all parameters unless said"
             )
         if name != "report":
-            command.add_argument("--stage", help="as it is after a stage of compilation")
+            command.add_argument("--stage", help=f"as it is after a stage: {_stages()}")
     commands.add_parser("doctor", help="versions, machine, cache; does everything work?")
     return parser
+
+
+def _stages() -> str:
+    return ", ".join(["input", *(s.name for s in GRAPH_STAGES), "loops"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

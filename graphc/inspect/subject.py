@@ -71,7 +71,10 @@ def snapshot(snapshots: Sequence[Snapshot], stage: str | None) -> Snapshot:
         if stage is None or found.stage == stage:
             return found
     names = ", ".join(dict.fromkeys(s.stage for s in snapshots))
-    raise GraphError(f"there is no stage {stage!r}", hint=f"one of {names}")
+    raise GraphError(
+        f"there is no stage {stage!r}",
+        hint=f"one of {names}; listings also have {PROGRAM_STAGES[-1]!r}",
+    )
 
 
 def is_derivative_rule(rule: str) -> bool:

@@ -119,6 +119,7 @@ def test_draw_writes_what_the_file_is_named(model, capsys, tmp_path):
         assert file.stat().st_size > 500
     assert ElementTree.parse(tmp_path / "loss.svg").getroot().tag.endswith("svg")
     assert printed(capsys, "draw", f"{model}:loss").startswith("<svg")
+    assert "<html" in printed(capsys, "draw", f"{model}:loss", "--format", "html")
     assert "digraph" in printed(capsys, "draw", f"{model}:loss", "--format", "dot")
 
 
@@ -148,7 +149,13 @@ FAULTS = [
     (("show", "a_model.py:loss", "--stage", "last"), 1, ["no stage 'last'", "simplify"]),
     (("grad", "a_model.py:loss", "--wrt", "V"), 1, ["no leaf V", "leaves: x, t, "]),
     (("grad", "a_model.py:z"), 1, ["has shape (n, 3), not ()", "hint"]),
-    (("draw", "a_model.py:loss", "--format", "html"), 2, ["needs --output FILE"]),
+    (("draw", "a_model.py:loss", "--format", "png"), 2, ["needs --output FILE.png"]),
+    (("draw", "a_model.py:loss", "--output", "loss.pdf"), 2, ["which format is .pdf?", ".svg"]),
+    (
+        ("draw", "a_model.py:loss", "--format", "html", "--output", "loss.svg"),
+        2,
+        ["--format html does not go with loss.svg: .svg is svg"],
+    ),
     (("draw", "a_model.py:loss", "--output", "loss.o"), 2, ["draw does not write object"]),
     (("draw", "a_model.py:loss", "--output", "no/loss.svg"), 1, ["no/loss.svg"]),
 ]
