@@ -12,6 +12,7 @@ from graphc import errors as errors
 from graphc import nn as nn
 from graphc.compiler import compile as compile
 from graphc.diff.batching import vmap as vmap
+from graphc.diff.checkpoint import checkpoint as checkpoint
 from graphc.diff.custom import custom_gradient as custom_gradient
 from graphc.diff.custom import stop_gradient as stop_gradient
 from graphc.diff.forward import jvp as jvp

@@ -73,6 +73,7 @@ class Calls:
         self.fusion: Fusion | None = None
         self.snapshots: list[Snapshot] = [Snapshot("input", graph)]
         self.timings: dict[str, float] = {}
+        self._recomputed = ""
         self._inputs = inputs
         self._outputs = outputs
         self._matrices = matrices
@@ -99,14 +100,17 @@ class Calls:
 
     def _lower(self) -> Program:
         """Run the stages and write the loops; called by backends that need them."""
-        from graphc.loops.build import build_program
+        from graphc.loops.budget import lower
         from graphc.pipeline import run_stages
 
         with uncollected():
             self.snapshots = run_stages(self._runs, self.options)
             start = time.perf_counter()
             merge = "fuse" not in self.options.skip
-            self.program, self.fusion = build_program(self.snapshots[-1].graph, merge=merge)
+            lowered = lower(self.snapshots, merge=merge, memory=self.options.memory)
+            self.snapshots = list(lowered.snapshots)
+            self.program, self.fusion = lowered.program, lowered.fusion
+            self._recomputed = lowered.note
             self.timings["loops"] = time.perf_counter() - start
         return self.program
 

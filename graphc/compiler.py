@@ -21,7 +21,7 @@ from graphc.ops.leaves import Parameter
 from graphc.structure import Form, flatten
 
 if TYPE_CHECKING:
-    from graphc.pipeline import Math
+    from graphc.pipeline import Math, Memory
 
 Structure: TypeAlias = (
     "Expr | SparseMatrix | Sequence[Structure] | Mapping[Any, Structure] | None"
@@ -81,6 +81,30 @@ def _skipped(skip: str | Sequence[str]) -> frozenset[str]:
     return frozenset([skip] if isinstance(skip, str) else skip)
 
 
+def _memory(limit: Any, sizes: Any, backend: str) -> Memory | None:
+    """The limit of the workspace (CompileError if it means nothing)."""
+    from graphc.pipeline import Memory
+
+    if limit is None and sizes is None:
+        return None
+    if type(limit) is not int or limit < 0:
+        raise CompileError(f"compile: memory_limit is a number of bytes, not {limit!r}")
+    stated = {} if sizes is None else sizes
+    if not isinstance(stated, Mapping) or not all(
+        isinstance(s, str) and type(n) is int and n >= 0 for s, n in stated.items()
+    ):
+        raise CompileError(
+            f"compile: memory_sizes gives a number for each symbolic size, not {sizes!r}",
+            hint='memory_sizes={"batch": 128}',
+        )
+    if backend == "interpret":
+        raise CompileError(
+            'compile: the backend "interpret" keeps every value, whatever memory_limit is',
+            hint='backend="llvm"',
+        )
+    return Memory(limit, dict(stated))
+
+
 def available_threads() -> int:
     """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -102,6 +126,8 @@ def compile(
     skip: str | Sequence[str] = (),
     contracts: Sequence[Contract] = (),
     check_finite: bool = False,
+    memory_limit: int | None = None,
+    memory_sizes: Mapping[str, int] | None = None,
 ) -> CompiledFunction:
     """Compile a graph to a function.
 
@@ -144,9 +170,17 @@ def compile(
         The function computes one more result, whether all are finite, and takes the next values
         of parameters only if that holds: some passes over results and parameters more, and a
         few microseconds a call.
+    memory_limit
+        The most bytes that the workspace may take. Where it would take more, values that wait
+        between forward and backward pass are dropped and computed again (see `checkpoint`,
+        which marks them by hand); the report says what and why. Results stay the same.
+    memory_sizes
+        Numbers for symbolic sizes, for which the limit is to hold: ``{"batch": 128}``.
 
     Raises
     ------
+    CompileError
+        If a name, a mode or a number is none; if no program within ``memory_limit`` is found.
     ContractError
         If a promise does not hold.
     GraphError
@@ -176,7 +210,8 @@ def compile(
     graph = check(Graph(takes, gives, _updates(updates)))
     from graphc.pipeline import Options
 
-    options = Options(math, verify, _skipped(skip))
+    memory = _memory(memory_limit, memory_sizes, backend)
+    options = Options(math, verify, _skipped(skip), memory)
     chosen = get_backend(backend)
     simple = not matrices and not check_finite
     direct = simple and input_form.flat and (output_form.flat or outputs is None)

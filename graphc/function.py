@@ -145,8 +145,8 @@ class CompiledFunction(Calls):
         >>> import graphc as gr
         >>> x = gr.vector("x", 100_000)
         >>> f = gr.compile(x, gr.tanh(x), name="f")
-        >>> [k.nbytes for k in f.report(measure=True).roofline.kernels if k.seconds > 0]
-        [800000]
+        >>> [(k.name, k.nbytes) for k in f.report(measure=True).roofline.kernels]
+        [('k0', 800000)]
         """
         from graphc.inspect.tables.report import Report
 
@@ -159,6 +159,7 @@ class CompiledFunction(Calls):
             contracts=self.contracts,
             notes={
                 **self._executable.notes,
+                **({"computed again": self._recomputed} if self._recomputed else {}),
                 **{f"output {i}": m.title for i, m in self._matrices.items()},
             },
             roofline=None if measure is False else self._roofline(measure),

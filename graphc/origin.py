@@ -46,10 +46,14 @@ def _notebook_cell(file: str) -> str | None:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Scope:
-    """A named part of a graph: one use of a function such as ``softmax``, or a user's block."""
+    """A named part of a graph: one use of a function such as ``softmax``, or a user's block.
+
+    The inner values of a ``checkpoint`` are computed again for its derivative.
+    """
 
     name: str
     parent: Scope | None
+    checkpoint: bool = False
 
     @property
     def path(self) -> str:
@@ -117,8 +121,15 @@ def user_line() -> Source | None:
 @contextmanager
 def scope(name: str) -> Iterator[None]:
     """Nodes made inside belong to the named part; pictures and listings can fold it."""
+    with inside(Scope(name, building.scope)):
+        yield
+
+
+@contextmanager
+def inside(scope: Scope) -> Iterator[None]:
+    """Nodes made inside belong to this part."""
     outer = building.scope
-    building.scope = Scope(name, outer)
+    building.scope = scope
     try:
         yield
     finally:

@@ -19,11 +19,20 @@ from graphc.rewrite.cse import Interner, merged
 from graphc.rewrite.engine import Rewriting, RuleSet, Settled, Stage, allowed
 from graphc.rewrite.moves import Moves
 from graphc.rewrite.multiply_add import fuse_multiply_add
+from graphc.rewrite.recompute import recompute_blocks
 
 Math = Literal["strict", "default", "fast"]
 
 #: A graph, how often each rule fired, and what the nodes of the graph before became.
 StageResult: TypeAlias = tuple[Graph, dict[str, int], Moves]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The most bytes that the workspace may take, for these sizes of symbols."""
+
+    limit: int
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -40,11 +49,14 @@ class Options:
         Check every stage's result.
     skip
         Names of stages to leave out (for tests and experiments).
+    memory
+        A limit for the workspace.
     """
 
     math: Math = "default"
     verify: bool = False
     skip: frozenset[str] = frozenset()
+    memory: Memory | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +102,7 @@ def _roll(graph: Graph, options: Options) -> StageResult:
 
     def finish(piece: Piece) -> Sequence[Expr]:
         inner = Graph(piece.inputs, piece.outputs)
-        for stage in GRAPH_STAGES[1:]:
+        for stage in GRAPH_STAGES[1:-1]:  # what loops hold is never computed again
             if not (stage.optional and stage.name in options.skip):
                 inner = stage.run(inner, options)[0]
         return inner.outputs
@@ -132,6 +144,11 @@ def _multiply_add(graph: Graph, options: Options) -> StageResult:
     return after, {"multiply-add": count} if count else {}, Moves(became, (fused,))
 
 
+def _recompute(graph: Graph, options: Options) -> StageResult:
+    after, count, moves = recompute_blocks(graph)
+    return after, {"recompute": count} if count else {}, moves
+
+
 #: From the user's graph to the graph that is turned into loops. Each later stage repeats the
 #: rules of the earlier ones on what it makes.
 GRAPH_STAGES: tuple[GraphStage, ...] = (
@@ -142,6 +159,7 @@ GRAPH_STAGES: tuple[GraphStage, ...] = (
     GraphStage("stabilize", _rules("fold", "simplify", "stabilize")),
     GraphStage("expand", _rules("expand"), optional=False),
     GraphStage("multiply-add", _multiply_add),
+    GraphStage("recompute", _recompute, rare=True),
 )
 
 

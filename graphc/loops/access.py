@@ -10,7 +10,7 @@ from graphc.expr import Expr
 from graphc.ops.contraction import axis_sizes, parse
 from graphc.types import Shape, Size, product, same_size
 
-VIEWS = frozenset(["reshape", "transpose", "broadcast_to", "slice"])
+VIEWS = frozenset(["reshape", "transpose", "broadcast_to", "slice", "again"])
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ def resolve(node: Expr, owns_memory: Callable[[Expr], bool]) -> Access | None:
 
 def _through(view: Expr, access: Access) -> Access | None:
     shape, strides = view.args[0].shape, access.strides
+    if view.op.name == "again":
+        return access
     if view.op.name == "transpose":
         return Access(access.base, tuple(strides[a] for a in view.attrs["axes"]), access.offset)
     if view.op.name == "broadcast_to":

@@ -20,19 +20,26 @@ from graphc.loops.plan import buffers_of, plan
 from graphc.ops.leaves import Parameter
 
 
-def build_program(graph: Graph, *, merge: bool = True) -> tuple[Program, Fusion]:
-    """The loop program of an expanded graph. ``merge=False``: a kernel for every node."""
+def build_program(
+    graph: Graph, *, merge: bool = True, in_place: bool = True
+) -> tuple[Program, Fusion]:
+    """The loop program of an expanded graph. ``merge=False``: a kernel for every node.
+
+    ``in_place``: next values are computed where their parameters lie, at the program's end.
+    Else they have memory of their own, and what they are made of need not wait.
+    """
     graph, became = with_copies(graph)
     fusion = fuse(graph, merge=merge)
-    builder = _Builder(graph, fusion, merge)
+    builder = _Builder(graph, fusion, merge, in_place)
     return builder.build(), replace(fusion, became=became, buffers=builder.buffers)
 
 
 class _Builder:
-    def __init__(self, graph: Graph, fusion: Fusion, merge: bool) -> None:
+    def __init__(self, graph: Graph, fusion: Fusion, merge: bool, in_place: bool) -> None:
         self.graph = graph
         self.fusion = fusion
         self.merge = merge
+        self.in_place = in_place
         self.buffers: dict[Expr, Buffer] = {}
         self.constants: list[Buffer] = []
         self.names: set[str] = set()
@@ -96,7 +103,9 @@ class _Builder:
         only, and no other may need the value or, afterwards, the parameter.
         """
         unit = self.units[value]
-        if not isinstance(unit, Group) or unit.row is not None or self.values[value] > 1:
+        if not self.in_place or self.values[value] > 1:
+            return False
+        if not isinstance(unit, Group) or unit.row is not None:
             return False
         if any(n not in unit.axes for n in self.users.get(value, ())):
             return False

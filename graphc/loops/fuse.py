@@ -473,6 +473,8 @@ class _Fuser:
 def _alignment(view: Expr) -> Axes | None:
     """Each axis of a broadcast or size-1 reshape as an axis of its operand (None: new)."""
     inner = view.args[0]
+    if view.op.name == "again":
+        return tuple(range(view.ndim))
     if view.op.name == "broadcast_to":
         lead = view.ndim - inner.ndim
         return tuple(

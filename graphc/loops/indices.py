@@ -58,6 +58,8 @@ def _scaled(index: Index, step: Size, start: Size) -> Index:
 def view_index(view: Expr, at: Indices) -> Indices:
     """The operand's index for an element of a view."""
     x = view.args[0]
+    if view.op.name == "again":
+        return at
     if view.op.name == "transpose":
         back: list[Index] = [ZERO] * x.ndim
         for place, axis in enumerate(view.attrs["axes"]):
