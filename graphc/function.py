@@ -220,7 +220,10 @@ class CompiledFunction(Calls):
         from graphc.inspect.health.nonfinite import explain
 
         arrays, sizes = self._sample(args, kwargs)
-        return explain(self.name, self.graph, arrays, sizes, self.options)
+        try:
+            return explain(self.name, self.graph, arrays, sizes, self.options)
+        except IndexError as error:
+            raise self._index_error(arrays, sizes) from error
 
     def gradient_report(self, *args: Any, **kwargs: Any) -> GradientReport:
         """Norms of the gradient of the first output that is a float of rank 0, as a table.
@@ -233,7 +236,10 @@ class CompiledFunction(Calls):
         arrays, sizes = self._sample(args, kwargs)
         loss = loss_of(self.graph.outputs, f"{self.name}.gradient_report")
         given = dict(zip(self.graph.inputs, arrays, strict=True))
-        return gradient_norms(loss, inputs=given, sizes=sizes)
+        try:
+            return gradient_norms(loss, inputs=given, sizes=sizes)
+        except IndexError as error:
+            raise self._index_error(arrays, sizes) from error
 
     def _sample(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]

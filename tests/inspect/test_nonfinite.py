@@ -563,3 +563,11 @@ def test_of_many_bad_results_some_are_named():
     assert found.summary.endswith(", output 9, 20 others")
     assert "20 others" in found.where
     assert len(found.to_dict()["results"]) == 30
+
+
+@pytest.mark.parametrize("ask", ["explain_nonfinite", "gradient_report"])
+def test_labels_out_of_range_are_the_error_of_calls(ask: str) -> None:
+    z, labels = gr.matrix("z", "n", 3), gr.vector("labels", "n", dtype="int64")
+    f = gr.compile([z, labels], gr.nn.cross_entropy(z * 1, labels))
+    with pytest.raises(gr.errors.IndexOutOfRangeError, match="3 is out of range"):
+        getattr(f, ask)(np.zeros((2, 3), np.float32), np.array([0, 3]))

@@ -132,6 +132,18 @@ def test_independent_kernels_and_those_between_are_told() -> None:
     )
 
 
+def test_a_product_that_the_other_finishes_is_between_them() -> None:
+    """It is in the other's kernel, which is therefore not between them."""
+    x = gr.tensor("x", ("n", 8))
+    A, B = gr.tensor("A", (8, 32)), gr.tensor("B", (32, 16))
+    h = gr.tanh(x @ A).named("h")
+    z = gr.tanh(h @ B).named("z")
+    f = gr.compile([x, A, B], z)
+    between, where = f.why_not("fuse", h, z).reasons
+    assert between.startswith("contract (test_why.py:")
+    assert re.search(r"h .* is in (k\d+), z .* in (?!\1)k\d+", where)
+
+
 def test_fusion_that_was_left_out_is_the_reason() -> None:
     x = vector()
     a = gr.sin(x)
@@ -204,6 +216,13 @@ def test_a_rule_that_was_applied_is_admitted() -> None:
     assert answer.reasons == (f"in simplify: becomes sin(a): {RULES['mul-one'].doc}",)
     fused = SINE * A + 1.5
     assert gr.compile(A, fused).why_not("multiply-add", fused).happened
+
+
+def test_a_question_says_what_did_not_happen() -> None:
+    x = gr.vector("x", 3)
+    f = gr.compile(x, gr.exp(x))
+    with pytest.raises(GraphError, match=r"what did not happen\? Expr does not say\n.*fuse"):
+        f.why_not(x, x)  # type: ignore[arg-type]
 
 
 def test_questions_that_make_no_sense_are_refused() -> None:

@@ -143,14 +143,21 @@ def _moved_reading(source: Group, target: Group) -> tuple[Expr, Expr] | None:
 
 
 def _between(kernels: KernelMap, source: Group, target: Group) -> list[str]:
-    """Kernels on the ways from one group to another."""
+    """Kernels on the ways from one group to another; a product that one of them finishes is
+    in its kernel, and named itself."""
     after = _reached(kernels, source, forward=True)
     before = _reached(kernels, target, forward=False)
     if id(target) not in after:
         return []
-    between = [u for u in kernels.fusion.units if id(u) in after and id(u) in before]
-    names = (kernels.own[_nodes(u)[0]] for u in between if u is not source and u is not target)
-    return list(dict.fromkeys(name for own in names for name in own))
+    ends = {name for end in (source, target) for name in kernels.own[_nodes(end)[0]]}
+    names: dict[str, None] = {}
+    for unit in kernels.fusion.units:
+        if unit is source or unit is target or id(unit) not in after & before:
+            continue
+        last = _nodes(unit)[-1]
+        own = kernels.own[last]
+        names |= dict.fromkeys([said(last)] if ends & set(own) else own)
+    return list(names)
 
 
 def _nodes(unit: Group | Expr) -> Sequence[Expr]:

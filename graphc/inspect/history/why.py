@@ -80,6 +80,11 @@ def why_not(
         If there is no such rule or node, or ``b`` is missing or too much.
     """
     known = ["fuse", "cse", "multiply-add", *RULES]
+    if not isinstance(what, str):
+        raise GraphError(
+            f"why_not: what did not happen? {type(what).__name__} does not say",
+            hint='"fuse", "cse" or the name of a rule comes first: why_not("fuse", a, b)',
+        )
     if what not in known:
         near = get_close_matches(what, known, 3, 0.5)
         raise GraphError(
