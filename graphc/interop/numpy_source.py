@@ -407,6 +407,7 @@ FORMS: dict[str, Form] = {
     "gather": _gather,
     "scatter_add": _with_helper("scatter_add", "axis", "size"),
     "stop_gradient": lambda w, n, o: o[0],
+    "again": lambda w, n, o: o[0],
     "custom_gradient": lambda w, n, o: o[0],
 }
 

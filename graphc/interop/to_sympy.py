@@ -18,7 +18,7 @@ from graphc.types import same_size
 LIMIT = 1_000_000
 
 #: An element of the result is an element of the operand.
-_SAME_ELEMENT = ("broadcast_to", "copy", "stop_gradient", "custom_gradient")
+_SAME_ELEMENT = ("broadcast_to", "copy", "again", "stop_gradient", "custom_gradient")
 
 
 def to_sympy(e: Expr, symbols: Mapping[Expr, Any] | None = None, *, limit: int = LIMIT) -> Any:

@@ -154,7 +154,8 @@ def _is_derivative(node: Expr) -> bool:
         rule = node.origin.rule
         if rule == "sum of paths" or rule.startswith("d "):
             return True
-        node = node.origin.copy_of or node.origin.stem
+        copied = node.origin.copy_of
+        node = node.origin.stem if copied is None else copied
     return False
 
 

@@ -171,6 +171,21 @@ def test_forward_mode_computes_nothing_again() -> None:
     assert all(s.stage != "recompute" for s in f.snapshots)
 
 
+def test_mapped_parts() -> None:
+    found = []
+    for mark in (lambda f: f, gr.checkpoint):
+        part = mark(lambda v: gr.sin(gr.exp(v) * gr.sum(v)))
+        x = gr.tensor("x", (4, 5), "float64")
+
+        def slope(v: gr.Expr, part: Any = part) -> gr.Expr:
+            return gr.grad(gr.sum(gr.sin(part(part(v)))), v)
+
+        f = gr.compile(x, gr.vmap(slope)(x))
+        found.append(f(np.random.default_rng(5).standard_normal((4, 5))))
+    same([found[1]], [found[0]])
+    assert f.snapshots[-1].stage == "recompute"
+
+
 def test_numpy_computes_the_same_of_the_graph_with_copies() -> None:
     x, w, y = chained(gr.checkpoint)
     f = gr.compile(x, [y, gr.grad(y, w)])
@@ -179,6 +194,18 @@ def test_numpy_computes_the_same_of_the_graph_with_copies() -> None:
     value = np.random.default_rng(4).standard_normal((6, 5))
     same(evaluate(after.graph.roots, {x: value}), evaluate(before.graph.roots, {x: value}))
     assert after.nodes > before.nodes
+
+
+def test_the_graph_with_copies_can_be_written_and_drawn() -> None:
+    x, w, y = chained(gr.checkpoint)
+    f = gr.compile(x, gr.grad(y, w))
+    value = np.random.default_rng(4).uniform(-0.1, 0.1, (6, 5))
+    space: dict[str, Any] = {}
+    exec(gr.to_python(f, "g"), space)
+    np.testing.assert_allclose(space["g"](value, w.value), f(value), rtol=1e-12, atol=1e-12)
+    assert "= again(" in gr.show(f)
+    assert "again" in gr.formula(f)
+    assert gr.draw(f).svg.startswith("<svg")
 
 
 def test_marks_are_left_out_with_their_stage() -> None:
