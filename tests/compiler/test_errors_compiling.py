@@ -207,7 +207,7 @@ COMPILE: dict[str, tuple[type[Exception], Callable[[], Any], str]] = {
         lambda: gr.compile(s, s, skip=["cse", "fusion"]),
         """
         compile: there is no stage 'fusion' to skip
-          hint: stages: roll, cse, fold, simplify, stabilize, multiply-add, fuse
+          hint: stages: roll, cse, fold, simplify, stabilize, multiply-add, recompute, fuse
         """,
     ),
     "stage that is needed": (
@@ -215,7 +215,7 @@ COMPILE: dict[str, tuple[type[Exception], Callable[[], Any], str]] = {
         lambda: gr.compile(s, s, skip="expand"),
         """
         compile: there is no stage 'expand' to skip
-          hint: stages: roll, cse, fold, simplify, stabilize, multiply-add, fuse
+          hint: stages: roll, cse, fold, simplify, stabilize, multiply-add, recompute, fuse
         """,
     ),
     "name": (
