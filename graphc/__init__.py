@@ -225,7 +225,17 @@ if not TYPE_CHECKING:
                 found = _import(room)
                 globals()[name] = found if room == f"graphc.{name}" else getattr(found, name)
                 return globals()[name]
-        raise AttributeError(f"module 'graphc' has no attribute {name!r}")
+        raise AttributeError(_unknown(name))
+
+    def _unknown(name: str) -> str:
+        """What a name that is not there may have been meant to be."""
+        from difflib import get_close_matches
+
+        known = {n: f"gr.{n}" for n in __dir__() if n[0] != "_"}
+        known |= {n: f"gr.nn.{n}" for n in dir(nn) if n[0] != "_" and n not in known}
+        near = [known[n] for n in get_close_matches(name, known, 2, 0.7)]
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        return f"module 'graphc' has no attribute {name!r}{hint}"
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *(n for names in _LATER.values() for n in names)})

@@ -43,6 +43,12 @@ def match(
             raise InputTypeError(f"{name}: the input {key!r} is given twice")
         values[key] = value
     missing = [n for n in names if n not in values]
+    if missing and len(args) == 1 and isinstance(args[0], (list, tuple, Mapping)):
+        stars = "**" if isinstance(args[0], Mapping) else "*"
+        raise InputTypeError(
+            f"{name} takes {len(names)} inputs ({listed}), one {type(args[0]).__name__} given",
+            hint=f"unpack it: {name}({stars}values)",
+        )
     if missing:
         raise InputTypeError(
             f"{name}: the input {missing[0]!r} is missing", hint=f"inputs: {listed}"

@@ -69,6 +69,12 @@ def _check_inputs(graph: Graph) -> None:
     for x in graph.inputs:
         if not isinstance(x, Expr) or x.op.name != "input":
             shown = describe([("input", x)]) if isinstance(x, Expr) else [repr(x)]
+            if isinstance(x, Parameter):
+                raise GraphError(
+                    f"the parameter {x.name!r} is no input: its value is read at each call",
+                    where=shown,
+                    hint="leave it out of the inputs, or make a leaf with gr.tensor",
+                )
             raise GraphError(
                 "an input of a compiled function must be a leaf",
                 where=shown,

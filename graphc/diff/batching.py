@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from graphc.diff.custom import Rule
-from graphc.errors import ShapeError, UnsupportedOpError
+from graphc.errors import GraphError, ShapeError, UnsupportedOpError
 from graphc.expr import Expr, ExprLike, apply, as_expr, describe, scalar_like, topological
 from graphc.ops.contraction import contract, parse
 from graphc.ops.elementwise import cast, equal, where
@@ -240,6 +240,12 @@ def vmap(
     f64[n, 3]
     """
 
+    if not callable(function):
+        raise GraphError(
+            f"vmap: {type(function).__name__} is not a function",
+            hint="gr.vmap(function)(operands): the function sees one slice of each operand",
+        )
+
     def mapped(*args: ExprLike) -> Any:
         nodes = [as_expr(a) for a in args]
         axes = _axes(in_axes, nodes)
@@ -253,6 +259,8 @@ def vmap(
             for i, x in enumerate(nodes)
         ]
         made = function(*leaves)
+        if made is None:
+            raise GraphError("vmap: the function returned None", hint="did it forget `return`?")
         outputs = [as_expr(o) for o in (made if isinstance(made, (tuple, list)) else [made])]
         found = batched(outputs, {leaves[i]: front for i, front in fronts.items()}, size)
         results = [

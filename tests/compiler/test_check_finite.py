@@ -91,7 +91,8 @@ def test_forms(backend: str) -> None:
     assert gr.compile([x, y], x / y, **options)(1, 2) == 0.5
     assert gr.compile([x, y], [x / y, x], **options)(1, 2) == [0.5, 1]
     assert gr.compile([x, y], (x / y,), **options)(x=1, y=2) == (0.5,)
-    assert gr.compile([x, y], None, **options)(1, 2) is None
+    p = gr.parameter("p", np.zeros(()))
+    assert gr.compile([x, y], None, {p: x / y}, **options)(1, 2) is None
     nested = gr.compile({"a": [x, y]}, {"q": (x / y, [x])}, **options)
     assert nested({"a": [1, 2]}) == {"q": (0.5, [1])}
     with pytest.raises(NonFiniteError, match="1 / 0 = inf"):

@@ -126,6 +126,26 @@ CALL: dict[str, tuple[str, type[Exception], tuple[Any, ...], dict[str, Any], str
           hint: inputs: x, t
         """,
     ),
+    "one list": (
+        "step",
+        InputTypeError,
+        ([X, T],),
+        {},
+        """
+        step takes 2 inputs (x, t), one list given
+          hint: unpack it: step(*values)
+        """,
+    ),
+    "one dict": (
+        "step",
+        InputTypeError,
+        ({"x": X, "t": T},),
+        {},
+        """
+        step takes 2 inputs (x, t), one dict given
+          hint: unpack it: step(**values)
+        """,
+    ),
     "missing": (
         "step", InputTypeError, (X,), {},
         """

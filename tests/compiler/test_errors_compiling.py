@@ -58,6 +58,14 @@ COMPILE: dict[str, tuple[type[Exception], Callable[[], Any], str]] = {
           hint: give each leaf its own name
         """,
     ),
+    "nothing to compute": (
+        GraphError,
+        lambda: gr.compile(x, None),
+        """
+        compile: there is nothing to compute: outputs is None, and there are no updates
+          hint: did the function that makes the outputs forget `return`?
+        """,
+    ),
     "missing leaf": (
         GraphError,
         lambda: gr.compile([s], [x * s]),
@@ -97,9 +105,9 @@ COMPILE: dict[str, tuple[type[Exception], Callable[[], Any], str]] = {
         GraphError,
         lambda: gr.compile([p], p),
         """
-        an input of a compiled function must be a leaf
+        the parameter 'p' is no input: its value is read at each call
           input  f32[3]  LINE  p
-          hint: make it with gr.tensor(name, shape); parameters are read by themselves
+          hint: leave it out of the inputs, or make a leaf with gr.tensor
         """,
     ),
     "inputs": (

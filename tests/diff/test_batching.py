@@ -8,7 +8,7 @@ import pytest
 import cases
 import graphc as gr
 from graphc.diff.batching import RULES
-from graphc.errors import ShapeError, UnsupportedOpError
+from graphc.errors import GraphError, ShapeError, UnsupportedOpError
 from graphc.expr import apply, topological
 from graphc.interpret import evaluate
 from graphc.ops.movement import pad_spread
@@ -179,3 +179,11 @@ def test_an_operation_without_a_rule():
             gr.vmap(lambda x: apply(op, (x,)))(gr.vector("x", 3))
     finally:
         del OPS[op.name]
+
+
+def test_what_is_no_function_of_slices_is_refused():
+    x = gr.vector("x", 3)
+    with pytest.raises(GraphError, match=r"vmap: Expr is not a function\n  hint: gr\.vmap\("):
+        gr.vmap(x)
+    with pytest.raises(GraphError, match=r"returned None\n  hint: did it forget `return`"):
+        gr.vmap(lambda row: None)(x)

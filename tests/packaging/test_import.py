@@ -4,6 +4,10 @@ import json
 import subprocess
 import sys
 
+import pytest
+
+import graphc
+
 LATER = (
     "graphc.contracts",
     "graphc.inspect",
@@ -48,3 +52,14 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         "except AttributeError as e:\n    print(json.dumps(str(e)))"
     )
     assert run(f"pass\n{code}") == "module 'graphc' has no attribute 'nope'"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("relu", "gr.nn.relu"), ("sigmod", "gr.sigmoid"), ("hesian", "gr.hessian"), ("xyzzy", "")],
+)
+def test_a_name_that_is_not_there_says_what_may_be_meant(name: str, meant: str) -> None:
+    assert not hasattr(graphc, name)
+    with pytest.raises(AttributeError) as caught:
+        getattr(graphc, name)
+    assert (f"did you mean {meant}" in str(caught.value)) is bool(meant)
