@@ -32,7 +32,7 @@ SECTIONS = {
 
 def names(module: ModuleType) -> dict[str, Any]:
     """Public functions, classes, operations and element types of a module."""
-    found = {n: v for n, v in vars(module).items() if n[0] != "_"}
+    found = {n: getattr(module, n) for n in dir(module) if n[0] != "_"}
     return {n: v for n, v in found.items() if callable(v) or isinstance(v, DType)}
 
 
