@@ -43,7 +43,7 @@ def match(
             raise InputTypeError(f"{name}: the input {key!r} is given twice")
         values[key] = value
     missing = [n for n in names if n not in values]
-    if missing and len(args) == 1 and isinstance(args[0], (list, tuple, Mapping)):
+    if missing and len(args) == 1 and _holds_all(args[0], names):
         stars = "**" if isinstance(args[0], Mapping) else "*"
         raise InputTypeError(
             f"{name} takes {len(names)} inputs ({listed}), one {type(args[0]).__name__} given",
@@ -97,6 +97,13 @@ def form_error(what: str, error: FormError) -> InputTypeError:
     return InputTypeError(
         f"{what}{error.path} is {error.expected}", where=[f"found  {error.found}"]
     )
+
+
+def _holds_all(given: Any, names: Sequence[str | None]) -> bool:
+    """Whether one argument looks like all of them in a list, tuple or dict."""
+    if isinstance(given, Mapping):
+        return set(given) <= set(names)
+    return isinstance(given, (list, tuple)) and len(given) == len(names)
 
 
 def convert(name: str, x: Expr, value: Any) -> Array:

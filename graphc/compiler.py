@@ -204,11 +204,6 @@ def compile(
     if threads is not None and (type(threads) is not int or threads < 1):
         raise CompileError(f"compile: threads is a positive number, not {threads!r}")
     takes, input_form = _flatten("inputs", inputs)
-    if outputs is None and not updates:
-        raise GraphError(
-            "compile: there is nothing to compute: outputs is None, and there are no updates",
-            hint="did the function that makes the outputs forget `return`?",
-        )
     given, output_form = _flatten("outputs", outputs, (Expr, SparseMatrix))
     matrices = {i: m for i, m in enumerate(given) if isinstance(m, SparseMatrix)}
     gives = tuple(m.values if isinstance(m, SparseMatrix) else m for m in given)

@@ -58,14 +58,6 @@ COMPILE: dict[str, tuple[type[Exception], Callable[[], Any], str]] = {
           hint: give each leaf its own name
         """,
     ),
-    "nothing to compute": (
-        GraphError,
-        lambda: gr.compile(x, None),
-        """
-        compile: there is nothing to compute: outputs is None, and there are no updates
-          hint: did the function that makes the outputs forget `return`?
-        """,
-    ),
     "missing leaf": (
         GraphError,
         lambda: gr.compile([s], [x * s]),
