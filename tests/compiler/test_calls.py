@@ -520,8 +520,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
 def child(code: str) -> subprocess.Popen[str]:
     program = (
         "import numpy as np, graphc as gr, os, signal, threading, time\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        + textwrap.dedent(code)
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n" + textwrap.dedent(code)
     )
     pipe = subprocess.PIPE
     return subprocess.Popen(
