@@ -86,3 +86,24 @@ def constant_along(x: Expr, axes: Sequence[int], rank: int) -> bool:
     """Whether a value that broadcasts to ``rank`` axes is repeated along the given ones."""
     shape = aligned(x.shape, rank)
     return all(is_one(shape[a]) for a in axes)
+
+
+def may_leave(c: Expr, axes: Sequence[int], shape: Shape) -> bool:
+    """Whether ``c`` may scale a sum over axes of ``shape`` rather than what is summed.
+
+    Not what is made of sizes, such as 2/n, if an axis may be empty: the sum of nothing is 0,
+    and 0 * (2/0) is not.
+    """
+    return all(isinstance(shape[a], int) and shape[a] for a in axes) or not _of_sizes(c)
+
+
+def _of_sizes(c: Expr) -> bool:
+    """Whether a size is a factor or divisor of a number."""
+    left = [c]
+    while left:
+        x = left.pop()
+        if is_op(x, "size"):
+            return True
+        if is_op(x, "mul", "div", "neg", "cast", "reshape", "broadcast_to"):
+            left += (a for a in x.args if known_size(a.shape) == 1)
+    return False

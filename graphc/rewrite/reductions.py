@@ -18,6 +18,7 @@ from graphc.rewrite.match import (
     is_one,
     is_scalar,
     like,
+    may_leave,
     same_shape,
 )
 from graphc.types import product
@@ -175,21 +176,29 @@ def extremum_of_broadcast(node: Expr, x: Expr) -> Expr | None:
 
 @rule("sum", REASSOCIATING, of="mul")
 def sum_of_scaled(node: Expr, x: Expr) -> Expr | None:
-    """sum(x * c) -> sum(x) * c, where c is the same along the summed axes."""
+    """sum(x * c) -> sum(x) * c, where c is the same along the summed axes, and not made of
+    sizes where these may be empty."""
     left, right = x.args
     for c, other in ((left, right), (right, left)):
-        if constant_along(c, node.attrs["axes"], x.ndim):
+        if _leaves(c, node, x):
             return _outside(node, x, other) * _kept(node, x, c)
     return None
 
 
 @rule("sum", REASSOCIATING, of="div")
 def sum_of_quotient(node: Expr, x: Expr) -> Expr | None:
-    """sum(x / c) -> sum(x) / c, where c is the same along the summed axes."""
+    """sum(x / c) -> sum(x) / c, where c is the same along the summed axes, and not made of
+    sizes where these may be empty."""
     top, bottom = x.args
-    if not constant_along(bottom, node.attrs["axes"], x.ndim):
+    if not _leaves(bottom, node, x):
         return None
     return _outside(node, x, top) / _kept(node, x, bottom)
+
+
+def _leaves(c: Expr, node: Expr, x: Expr) -> bool:
+    """Whether a factor or divisor of x may scale the reduction instead."""
+    axes = node.attrs["axes"]
+    return constant_along(c, axes, x.ndim) and may_leave(c, axes, x.shape)
 
 
 def _outside(node: Expr, x: Expr, factor: Expr) -> Expr:

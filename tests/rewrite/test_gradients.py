@@ -255,3 +255,31 @@ def test_cross_entropy_of_a_sigmoid_has_the_difference_as_its_gradient() -> None
     loss = gr.nn.binary_cross_entropy(gr.sigmoid(z), t, reduction="sum")
     f = gr.compile([z, t], gr.grad(loss, z))
     assert gr.formula(f, stage="stabilize") == "sigmoid(z) - t"
+
+
+# No rows --------------------------------------------------------------------------------------
+
+MEANS = {
+    "cross-entropy": lambda z: gr.nn.cross_entropy(z, K),
+    "squares": lambda z: gr.mean((z - T) ** 2),
+    "sigmoid": lambda z: gr.mean(gr.sigmoid(z)),
+    "weighted": lambda z: 3 * gr.mean(gr.tanh(z) * T) / 7,
+}
+
+
+@pytest.mark.parametrize("name", MEANS)
+def test_a_mean_over_no_rows_moves_no_weights(name: str) -> None:
+    """The sum of nothing is 0, also if what is summed would be divided by 0."""
+    x, w, b = gr.tensor("x", ("n", 4)), gr.tensor("w", (4, 10)), gr.tensor("b", (10,))
+    loss = MEANS[name](x @ w + b)
+    roots = compiled(gr.grad(loss, [w, b]))
+    values: dict[Expr, np.ndarray] = {
+        x: np.zeros((0, 4), np.float32),
+        w: np.ones((4, 10), np.float32),
+        b: np.ones(10, np.float32),
+        T: np.zeros((0, 10), np.float32),
+        K: np.zeros(0, np.int64),
+    }
+    leaves = {n for n in topological(roots) if n.op.name == "input"}
+    for found in evaluate(roots, {k: v for k, v in values.items() if k in leaves}):
+        np.testing.assert_array_equal(found, 0)
