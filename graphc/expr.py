@@ -223,7 +223,12 @@ class Expr:
     def __len__(self) -> int:
         size = self.shape[0] if self.shape else None
         if not isinstance(size, int):
-            raise DTypeError(f"the length of {self.type} is not a number")
+            raise DTypeError(
+                f"the length of {self.type} is not a number",
+                hint="gr.vmap applies a function along an axis of any size"
+                if self.shape
+                else "",
+            )
         return size
 
     def __iter__(self) -> Iterator[Expr]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
@@ -87,7 +87,9 @@ def as_dtype(dtype: DTypeLike) -> DType:
     try:
         found = np.dtype(dtype)
     except TypeError as error:
-        raise DTypeError(f"{dtype!r} is not an element type") from error
+        raise DTypeError(
+            f"{dtype!r} is not an element type", hint=f"one of {', '.join(DTYPES)}"
+        ) from error
     return _dtype_of_numpy(found, True)
 
 
@@ -249,6 +251,17 @@ class Dim:
         raise ShapeError(f"the size {self} is symbolic and cannot be compared with {other}")
 
     __lt__ = __le__ = __gt__ = __ge__ = _compare
+
+    if not TYPE_CHECKING:  # type checkers shall go on to refuse sizes as numbers
+
+        def __index__(self) -> int:
+            raise ShapeError(
+                f"the size {self} is symbolic: it is a number in calls only",
+                hint="loops of Python take axes whose size is a number; gr.sum, gr.cumsum, "
+                "gr.vmap and the like take any axis; gr.constant(size) is the size as a value",
+            )
+
+        __int__ = __index__
 
     def __str__(self) -> str:
         text = ""

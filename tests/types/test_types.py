@@ -220,8 +220,12 @@ def test_element_types_are_public(name: str) -> None:
         (lambda n: 2 / (n + 1), ShapeError, r"the size n \+ 1 is divided by 2 with /"),
         (lambda n: n < 3, ShapeError, "the size n is symbolic and cannot be compared with 3"),
         (lambda n: bool(n), ShapeError, "the size n is symbolic and has no truth value"),
-        (lambda n: int(n), TypeError, "not 'Dim'"),
-        (lambda n: range(n), TypeError, "'Dim' object cannot be interpreted as an integer"),
+        (lambda n: int(n), ShapeError, "the size n is symbolic: it is a number in calls"),
+        (
+            lambda n: range(n),
+            ShapeError,
+            "hint: loops of Python take axes whose size is a number",
+        ),
         (lambda n: n - 0.5, TypeError, "unsupported operand"),
         (lambda n: 0.5 // n, TypeError, "unsupported operand"),
         (lambda n: n % "m", TypeError, "unsupported operand|not all arguments"),
@@ -230,3 +234,13 @@ def test_element_types_are_public(name: str) -> None:
 def test_what_a_size_is_not(act, kind, text):
     with pytest.raises(kind, match=text):
         act(symbol("n"))
+
+
+def test_an_axis_of_a_symbolic_size_is_not_walked():
+    with pytest.raises(DTypeError, match=r"the length of f32\[n\] .*\n  hint: gr.vmap maps"):
+        list(gr.tensor("x", ("n",)))
+
+
+def test_an_unknown_element_type_is_told_the_known_ones():
+    with pytest.raises(DTypeError, match="'flot32' is not .*\n  hint: one of bool,.*float32"):
+        gr.tensor("x", (2,), "flot32")
