@@ -225,9 +225,7 @@ class Expr:
         if not isinstance(size, int):
             raise DTypeError(
                 f"the length of {self.type} is not a number",
-                hint="gr.vmap applies a function along an axis of any size"
-                if self.shape
-                else "",
+                hint="gr.vmap maps a function along an axis of any size" if self.shape else "",
             )
         return size
 

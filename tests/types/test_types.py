@@ -242,5 +242,5 @@ def test_an_axis_of_a_symbolic_size_is_not_walked():
 
 
 def test_an_unknown_element_type_is_told_the_known_ones():
-    with pytest.raises(DTypeError, match="'flot32' is not .*\n  hint: one of bool,.*float32"):
+    with pytest.raises(DTypeError, match=r"'flot32' is not .*\n  hint: one of bool,.*float32"):
         gr.tensor("x", (2,), "flot32")
