@@ -2,7 +2,7 @@
 
 Each peer is a process of its own, all pinned to the same cores. They take turns, so that
 what disturbs the machine disturbs all alike, and every result is compared with a float64
-reference. The table has medians of a call, and how many times as fast as the best peer graphc
+reference. Tables have medians of a call, and how many times as fast as the best peer graphc
 is. ``--python torch=PATH`` names the interpreter of a peer that is installed elsewhere, as
 does GRAPHC_BENCH_PYTHON, which holds several such, separated by commas.
 
@@ -16,13 +16,12 @@ import os
 import statistics
 import sys
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 from peers import PEERS, Plan, Result, pythons, run, started
 from tables import Figures, Table, digits, parser, save
 from workloads import WORKLOADS, Workload
-
-REST = 0.03
 
 
 def wanted(pattern: str, quick: bool) -> list[Workload]:
@@ -35,17 +34,17 @@ def wanted(pattern: str, quick: bool) -> list[Workload]:
     ]
 
 
-def plan(quick: bool, threads: int, rounds: int | None = None, clock: str = "wall") -> Plan:
+def plan(quick: bool, rounds: int | None = None, clock: str = "wall") -> Plan:
     usual, budget = (3, 0.03) if quick else (5, 0.1)
-    return Plan(rounds or usual, budget, REST if threads > 1 else 0.0, clock)
+    return Plan(rounds or usual, budget, clock)
 
 
-def table(names: Sequence[str], threads: int) -> Table:
+def table(group: str, peers: Sequence[str], threads: int) -> Table:
     title = f"Median of a call, {counted(threads)}; last how many times as "
     title += (
         "fast as the best peer graphc is, and the seconds it takes to compile and call once."
     )
-    return Table(f"workloads-{threads}", title, ["workload", "", *names, "speed", "compile"])
+    return Table(f"{group}-{threads}", title, ["workload", "", *peers, "speed", "compile"])
 
 
 def counted(threads: int) -> str:
@@ -64,9 +63,9 @@ def cells(results: Sequence[Result]) -> list[str]:
 def cell(r: Result, scale: float) -> str:
     if r.absent:
         return ""
-    if not r.good:
-        return "WRONG" if r.wrong else "failed"
-    return digits(r.median * scale)
+    if not r.turns:
+        return "failed"
+    return digits(r.median * scale) + (f" (off by {r.error:.0e})" if r.wrong else "")
 
 
 def speed(results: Sequence[Result]) -> str:
@@ -119,20 +118,24 @@ def main() -> int:
     if chosen.cold:
         os.environ["GRAPHC_CACHE"] = ""
     threads = chosen.threads
-    timing = plan(chosen.quick, threads, chosen.rounds, chosen.clock)
+    timing = plan(chosen.quick, chosen.rounds, chosen.clock)
     results: list[Result] = []
+    tables: list[Table] = []
     with started(chosen.peers.split(","), pythons(chosen.python), threads) as peers:
-        made = table([p.name for p in peers], threads)
         versions = {p.name: p.about["version"] for p in peers}
-        for w in wanted(chosen.only, chosen.quick):
-            found = run(w, peers, timing)
-            made.add(*cells(found))
-            results += found
+        of_groups = groupby(wanted(chosen.only, chosen.quick), lambda w: w.group)
+        for name, several in ((name, list(ws)) for name, ws in of_groups):
+            able = [p for p in peers if any(w.task in p.about["tasks"] for w in several)]
+            tables.append(table(name, [p.name for p in able], threads))
+            for w in several:
+                found = run(w, able, timing)
+                tables[-1].add(*cells(found))
+                results += found
     bad = [r for r in results if r.failed or r.wrong]
     for r in bad:
         print(f"{r.workload}, {r.peer}: {r.failed or f'relative error {r.error:.1e}'}")
     details = [r.summary() | {"threads": threads} for r in results if not r.absent]
-    save(chosen.json, [made], figures(results, threads), versions=versions, results=details)
+    save(chosen.json, tables, figures(results, threads), versions=versions, results=details)
     return 1 if any(r.peer == "graphc" for r in bad) else 0
 
 

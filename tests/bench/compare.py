@@ -80,7 +80,7 @@ def side_by_side(
         if len(peers) < 2:
             raise SystemExit(f"{name} does not start")
         for w in wanted(pattern, quick):
-            found = {r.peer: r for r in run(w, peers, plan(quick, threads, rounds))}
+            found = {r.peer: r for r in run(w, peers, plan(quick, rounds))}
             new |= figures([found["graphc"]], threads)
             found[name].peer = "graphc"
             old |= figures([found[name]], threads)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import formulas
@@ -30,7 +30,7 @@ def tensor(a: Any, *, leaf: bool = False) -> torch.Tensor:
     return torch.tensor(np.asarray(a), requires_grad=leaf)
 
 
-def differentiated(value: Callable[..., Any], *leaves: Any) -> Run:
+def differentiated(value: Callable[..., Any], leaves: Sequence[Any]) -> Run:
     """Value at ``leaves`` and gradients to all of them."""
     inputs = tuple(tensor(x, leaf=True) for x in leaves)
 
@@ -79,22 +79,45 @@ def derivatives(w: Workload, data: Data) -> Run:
     return Run(call, (tensor(data["x"], leaf=True),), arrays)
 
 
-def swish(w: Workload, data: Data) -> Run:
+# Functions to differentiate, and where
+
+
+def swish(data: Data) -> tuple[Callable[..., Any], list[Any]]:
     def value(x: Any, y: Any) -> Any:
         return (F.silu(formulas.SLOPE * x + formulas.SHIFT) * torch.tanh(y)).sum()
 
-    return differentiated(value, data["x"], data["y"])
+    return value, [data["x"], data["y"]]
 
 
-def distance(w: Workload, data: Data) -> Run:
-    # Its vector_norm of 10^7 numbers is wrong in the fourth digit.
-    call = torch.inference_mode()(lambda x, y: (x - y).square().sum().sqrt())
-    return Run(call, tuple(map(tensor, data.values())), lambda v: [v.numpy()])
-
-
-def cross_entropy(w: Workload, data: Data) -> Run:
+def cross_entropy(data: Data) -> tuple[Callable[..., Any], list[Any]]:
     labels = tensor(data["labels"])
-    return differentiated(lambda z: F.cross_entropy(z, labels), data["z"])
+    return lambda z: F.cross_entropy(z, labels), [data["z"]]
+
+
+def logistic(data: Data) -> tuple[Callable[..., Any], list[Any]]:
+    X, t = tensor(data["X"]), tensor(data["t"])
+
+    def value(weights: Any, b: Any) -> Any:
+        return F.binary_cross_entropy_with_logits(X @ weights + b, t)
+
+    return value, [data["w"], data["b"]]
+
+
+VALUES = {"swish": swish, "cross_entropy": cross_entropy, "logistic": logistic}
+
+
+def of_values(w: Workload, data: Data) -> Run:
+    return differentiated(*VALUES[w.task](data))
+
+
+def far(x: Any, y: Any) -> Any:
+    """Its vector_norm of 10^7 numbers is wrong in the fourth digit."""
+    return (x - y).square().sum().sqrt()
+
+
+def distance(w: Workload, data: Data, function: Callable[..., Any] = far) -> Run:
+    call = torch.inference_mode()(function)
+    return Run(call, tuple(map(tensor, data.values())), lambda v: [v.numpy()])
 
 
 ROWS = {
@@ -115,15 +138,6 @@ def of_rows(w: Workload, data: Data) -> Run:
     return Run(call, tuple(tensor(x, leaf=True) for x in leaves), arrays)
 
 
-def logistic(w: Workload, data: Data) -> Run:
-    X, t = tensor(data["X"]), tensor(data["t"])
-
-    def value(weights: Any, b: Any) -> Any:
-        return F.binary_cross_entropy_with_logits(X @ weights + b, t)
-
-    return differentiated(value, data["w"], data["b"])
-
-
 def layers(data: Data) -> list[torch.Tensor]:
     """Weights (outputs, inputs), as ``torch.nn.Linear`` keeps them, and biases."""
     return [tensor(np.ascontiguousarray(p.T), leaf=True) for p in data["params"]]
@@ -136,7 +150,7 @@ def network(params: list[torch.Tensor], x: Any, activation: str) -> Any:
     return F.linear(x, params[4], params[5])
 
 
-def training(w: Workload, data: Data) -> Run:
+def training(w: Workload, data: Data, network: Callable[..., Any] = network) -> Run:
     params = layers(data)
     kind = torch.optim.SGD if w.options["optimizer"] == "sgd" else torch.optim.Adam
     optimizer = kind(params, lr=w.options["rate"], fused=True)
@@ -152,7 +166,7 @@ def training(w: Workload, data: Data) -> Run:
     return Run(call, inputs, lambda loss: arrays([loss, *(p.t() for p in params)]))
 
 
-def inference(w: Workload, data: Data) -> Run:
+def inference(w: Workload, data: Data, network: Callable[..., Any] = network) -> Run:
     params = [p.detach() for p in layers(data)]
 
     def call(x: Any) -> Any:
@@ -173,13 +187,9 @@ TASKS = {
     "floats": floats,
     "points": points,
     "derivatives": derivatives,
-    "swish": swish,
+    **dict.fromkeys(VALUES, of_values),
+    **dict.fromkeys(ROWS, of_rows),
     "distance": distance,
-    "cross_entropy": cross_entropy,
-    "softmax": of_rows,
-    "logsumexp": of_rows,
-    "layer_norm": of_rows,
-    "logistic": logistic,
     "training": training,
     "inference": inference,
     "product": product,

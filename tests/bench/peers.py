@@ -1,17 +1,24 @@
-"""Peers as worker processes that take turns."""
+"""Peers as worker processes that take turns; all but one are stopped.
+
+Libraries let their threads spin for a while when a call has ended, which takes a core from
+whoever comes next. So a worker and the processes it has started run in its own turn only: they
+are stopped (SIGSTOP) before and after. Each is a process group of its own, so that the system
+continues and ends those that are stopped when this process is killed.
+"""
 
 from __future__ import annotations
 
 import io
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import tarfile
-import time
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +27,20 @@ from tables import OUT, ROOT, git
 from workloads import Workload
 
 HERE = Path(__file__).parent
-PEERS = ("graphc", "numpy", "torch", "jax", "casadi", "heyoka", "numba")
+PEERS = (
+    "graphc",
+    "numpy",
+    "mkl",
+    "torch",
+    "torch_compile",
+    "jax",
+    "pytensor",
+    "casadi",
+    "heyoka",
+    "symengine",
+    "numba",
+)
+PATIENCE = 180  # seconds for an answer; then the worker is killed
 
 
 @dataclass
@@ -63,31 +83,69 @@ class Peer:
     def __init__(self, name: str, python: str, threads: int) -> None:
         self.name = name
         module, _, revision = name.partition("@")
+        self.command = [python, str(HERE / "worker.py"), module, str(threads), cores(threads)]
+        self.environment = environment(threads) | (sources(revision) if revision else {})
+        self.start()
+
+    def start(self) -> None:
         self.process = subprocess.Popen(
-            [python, str(HERE / "worker.py"), module, str(threads), cores(threads)],
+            self.command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | environment(threads) | (sources(revision) if revision else {}),
+            env=os.environ | self.environment,
+            **({"process_group": 0} if os.name == "posix" else {}),
         )
         self.about = self.answer()
 
     def answer(self) -> dict[str, Any]:
+        """What the worker says; it is stopped when it has."""
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        timer = threading.Timer(PATIENCE, self.send, ["SIGKILL"])
+        timer.start()
+        try:
+            line = self.process.stdout.readline()
+        finally:
+            timer.cancel()
+        self.stop()
         found: dict[str, Any] = json.loads(line) if line else {"failed": "the process ended"}
         return found
 
     def ask(self, **command: Any) -> dict[str, Any]:
         assert self.process.stdin is not None
+        self.send("SIGCONT")
         try:
             print(json.dumps(command), file=self.process.stdin, flush=True)
         except BrokenPipeError:
             return {"failed": "the process ended"}
         return self.answer()
 
+    def send(self, name: str) -> None:
+        """A signal, where there are such, to the worker and all that it has started."""
+        if hasattr(os, "killpg") and self.process.returncode is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, getattr(signal, name))
+
+    def stop(self) -> None:
+        """Returns when no thread runs any more; only then the system would end it with us."""
+        self.send("SIGSTOP")
+        if hasattr(os, "waitid") and self.process.returncode is None:
+            os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
+    def revive(self) -> None:
+        """Start anew, if the process has ended."""
+        if self.process.poll() is not None:
+            self.close()
+            self.start()
+
     def close(self) -> None:
-        self.process.communicate()  # closes what it reads from
+        """The end of its input is that of a worker that still listens."""
+        self.send("SIGCONT")
+        try:
+            self.process.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.send("SIGKILL")
+            self.process.communicate()
 
 
 def environment(threads: int) -> dict[str, str]:
@@ -129,13 +187,14 @@ def started(
     found: list[Peer] = []
     try:
         for name in names:
-            peer = Peer(name, pythons.get(name, sys.executable), threads)
+            python = pythons.get(name) or pythons.get(name.split("_")[0], sys.executable)
+            peer = Peer(name, python, threads)
+            found.append(peer)
             if "failed" in peer.about:
                 print(f"without {name}: {peer.about['failed']}")
-                peer.close()
+                found.pop().close()
                 continue
             print(f"{name} {peer.about['version']}, imported in {peer.about['start']:.1f} s")
-            found.append(peer)
         yield found
     finally:
         for peer in found:
@@ -150,26 +209,20 @@ def pythons(named: Sequence[str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Plan:
-    """Rounds of turns of ``budget`` seconds, after a ``rest``; what a clock counts.
-
-    In the rest idle threads of the last peer stop to spin.
-    """
+    """Rounds of turns of ``budget`` seconds; what a clock counts."""
 
     rounds: int
     budget: float
-    rest: float
     clock: str = "wall"
 
 
 def run(w: Workload, peers: Sequence[Peer], plan: Plan) -> list[Result]:
     """Prepare one after the other, then measure in turns, the order reversed each round."""
-    prepared = {p: p.ask(prepare=w.name, clock=plan.clock) for p in peers}
-    results = {p: Result(w.name, p.name, **answer) for p, answer in prepared.items()}
+    results = {p: prepared(p, w, plan) for p in peers}
     turns = [p for p in peers if not (results[p].failed or results[p].absent)]
     for _ in range(plan.rounds):
         turns.reverse()
         for peer in turns:
-            time.sleep(plan.rest)
             answer = peer.ask(measure=plan.budget)
             result = results[peer]
             result.failed = answer.get("failed", result.failed)
@@ -177,3 +230,10 @@ def run(w: Workload, peers: Sequence[Peer], plan: Plan) -> list[Result]:
                 result.turns.append(answer["samples"])
                 result.cpu.append(answer["cpu"])
     return list(results.values())
+
+
+def prepared(peer: Peer, w: Workload, plan: Plan) -> Result:
+    if w.task not in peer.about["tasks"]:
+        return Result(w.name, peer.name, absent=True)
+    peer.revive()
+    return Result(w.name, peer.name, **peer.ask(prepare=w.name, clock=plan.clock))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import numpy as np
 import pytest
 import tables
 from compare import LEAST, change, of_files
+from peers import Plan, run, started
 from plot import speeds
 from science import FUNCTIONS, derivatives, gradient
 from suite import SHORT, add, filled, summary
@@ -125,3 +129,59 @@ def test_errors_are_found() -> None:
     assert w.error([right[0], np.nan * right[1]], data) == np.inf
     with pytest.raises(ValueError, match="shape"):
         w.error([right[0], right[1][:1]], data)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc")
+def test_peers_run_in_their_turn_only_and_start_anew_when_they_die() -> None:
+    def states() -> list[str]:
+        stats = [Path(f"/proc/{p.process.pid}/stat").read_text() for p in peers]
+        return [text.rsplit(")", 1)[1].split()[0] for text in stats]
+
+    w, plan = WORKLOADS["product 8x8x8"], Plan(rounds=2, budget=1e-3)
+    with started(["numpy", "no_such_peer", "graphc"], {}, 1) as peers:
+        assert [p.name for p in peers] == ["numpy", "graphc"]
+        assert [r.good for r in run(w, peers, plan)] == [True, True]
+        wait_for(lambda: states() == ["T", "T"])
+        peers[0].process.kill()
+        peers[0].process.wait()
+        first = peers[0].process
+        assert "ended" in peers[0].ask(measure=1e-3)["failed"]
+        assert [r.good for r in run(w, peers, plan)] == [True, True]
+        assert peers[0].process is not first
+    assert [p.process.returncode for p in peers] == [0, 0]
+
+
+def test_stopped_peers_end_with_a_process_that_is_killed() -> None:
+    script = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from peers import Peer\n"
+        "peer = Peer('numpy', sys.executable, 1)\n"
+        "print(peer.process.pid, flush=True)\n"
+        "input()\n"
+    )
+    suite = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert suite.stdout is not None
+    pid = int(suite.stdout.readline())
+    suite.kill()
+    suite.communicate()
+    wait_for(lambda: ended(pid))
+
+
+def ended(pid: int) -> bool:
+    """Whether a process is gone, or waits only for somebody to ask how it ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

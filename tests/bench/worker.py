@@ -2,7 +2,8 @@
 
 ``python worker.py PEER THREADS CORES`` pins itself to the cores, imports ``peer_PEER`` and
 says how long that took. ``{"prepare": name, "clock": "wall"}`` builds a workload, calls it and
-compares it with the reference; ``{"measure": seconds}`` times it.
+compares it with the reference; ``{"measure": seconds}`` times it, after some calls that wake up
+its threads.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from workloads import Run
 
 SAMPLE = 1e-3  # seconds; quicker calls are repeated for as long
+WARMING = 0.01  # seconds; calls at the start of a turn that do not count
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
@@ -40,12 +42,19 @@ class Timed:
 
     def measure(self, budget: float) -> dict[str, Any]:
         """Seconds of a call, in as many samples as fit; ``cpu``: share of a core in use."""
-        samples: list[float] = []
+        self.during(WARMING)
         cpu, start = time.process_time(), time.perf_counter()
-        while not samples or time.perf_counter() - start < budget:
-            samples.append(self.loop.timeit(self.repeats) / self.repeats)
+        samples = self.during(budget)
         used = (time.process_time() - cpu) / (time.perf_counter() - start)
         return {"samples": samples, "cpu": used}
+
+    def during(self, budget: float) -> list[float]:
+        """Samples of some seconds, at least one."""
+        samples: list[float] = []
+        start = time.perf_counter()
+        while not samples or time.perf_counter() - start < budget:
+            samples.append(self.loop.timeit(self.repeats) / self.repeats)
+        return samples
 
 
 def prepare(peer: Any, name: str, clock: str) -> tuple[Timed, dict[str, Any]]:
@@ -67,17 +76,12 @@ def prepare(peer: Any, name: str, clock: str) -> tuple[Timed, dict[str, Any]]:
 
 
 def serve(peer: Any, answers: IO[str]) -> None:
-    from workloads import WORKLOADS
-
-    missing = {name for name, w in WORKLOADS.items() if w.task not in peer.TASKS}
     timed: Timed | None = None
     for line in sys.stdin:
         command = json.loads(line)
         answer: dict[str, Any]
         try:
-            if command.get("prepare") in missing:
-                answer = {"absent": True}
-            elif "prepare" in command:
+            if "prepare" in command:
                 timed = None  # frees the last workload's data
                 timed, answer = prepare(peer, command["prepare"], command["clock"])
             else:
@@ -97,11 +101,12 @@ def main(name: str, threads: str, cores: str) -> None:
     try:
         peer = importlib.import_module(f"peer_{name}")
         peer.start(int(threads))
-    except ImportError as e:
+    except (ImportError, OSError) as e:
         print(json.dumps({"failed": str(e)}), file=answers, flush=True)
         return
     seconds = time.perf_counter() - start
-    print(json.dumps({"version": peer.VERSION, "start": seconds}), file=answers, flush=True)
+    about = {"version": peer.VERSION, "start": seconds, "tasks": sorted(peer.TASKS)}
+    print(json.dumps(about), file=answers, flush=True)
     serve(peer, answers)
 
 

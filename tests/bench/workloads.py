@@ -52,6 +52,7 @@ class Workload:
     tolerance: float
     quick: bool = True
     options: dict[str, Any] = field(default_factory=dict)
+    group: str = ""
 
     def error(self, found: list[Array], data: Data) -> float:
         """Largest relative error of an output: Euclidean norms; of changes, for parameters."""
@@ -176,7 +177,7 @@ def function_workloads() -> Iterator[Workload]:
     for k in range(1, 8):
         for title, task, reference, tolerance in (
             ("swish tanh", "swish", swish_tanh, 1e-5),
-            ("distance", "distance", distance, 1e-4),
+            ("distance", "distance", distance, 1e-5),
         ):
             yield Workload(
                 f"{title} 1e{k}",
@@ -303,8 +304,10 @@ def oriented(x: Array, kind: str) -> Array:
     return x.swapaxes(-1, -2) if kind == "T" else x
 
 
-WORKLOADS = {
-    w.name: w
-    for group in (scalar_workloads, function_workloads, network_workloads, product_workloads)
-    for w in group()
+GROUPS: dict[str, Callable[[], Iterator[Workload]]] = {
+    "science": scalar_workloads,
+    "functions": function_workloads,
+    "networks": network_workloads,
+    "products": product_workloads,
 }
+WORKLOADS = {w.name: replace(w, group=name) for name, of in GROUPS.items() for w in of()}
