@@ -17,6 +17,7 @@ from graphc.loops.ir import Buffer, Kernel, Program
 from graphc.loops.kernels import copy_kernel, own_kernels
 from graphc.loops.nest import build_nest
 from graphc.loops.plan import buffers_of, plan
+from graphc.loops.straight import straightened
 from graphc.ops.leaves import Parameter
 
 
@@ -184,6 +185,9 @@ class _Builder:
         if self.merge:
             ordered = tuple(with_epilogues(with_bands(ordered)))
         commit = sum(not self.writes_parameter(k) for k in ordered)
+        if self.merge:
+            safe, last = straightened(ordered[:commit], ordered[commit:])
+            ordered, commit = (*safe, *last), len(safe)
         offsets, total = plan(ordered)
         return Program(
             graph_symbols(self.graph),

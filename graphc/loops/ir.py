@@ -205,13 +205,17 @@ def blocks(extent: int, work: int, array_accumulators: bool) -> int:
 
 @dataclass(frozen=True)
 class LoopKernel:
-    """One fused loop nest. ``label`` says in words what it computes."""
+    """One fused loop nest. ``label`` says in words what it computes.
+
+    ``kept`` are workspace buffers whose elements are values of the kernel, and lie nowhere.
+    """
 
     name: str
     body: tuple[Statement, ...]
     label: str = ""
     flops: Size = 0
     nbytes: Size = 0
+    kept: tuple[Buffer, ...] = ()
 
 
 @dataclass(frozen=True)

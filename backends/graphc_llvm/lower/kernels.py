@@ -20,6 +20,11 @@ from graphc_llvm.lower.code import Code
 from graphc_llvm.lower.frame import Frame, Home
 from graphc_llvm.lower.nest import chunk_of, open_nest
 
+#: Code without loops up to this length is not worth a call ...
+_SHORT = 100
+#: ... and beyond this length takes too long to optimise.
+_LONG = 4000
+
 
 def lower_kernel(frame: Frame, kernel: LoopKernel, rows: Mapping[str, Home]) -> None:
     """Let the entry run a kernel; ``rows`` are its row buffers.
@@ -41,13 +46,13 @@ def lower_kernel(frame: Frame, kernel: LoopKernel, rows: Mapping[str, Home]) -> 
 
 
 def _run(frame: Frame, symbol: str, kernel: LoopKernel, rows: Mapping[str, Home]) -> None:
-    """Kernels without loops become part of the entry; others are functions that it calls,
-    whose code LLVM optimises."""
+    """Short kernels without loops become part of the entry; others are functions that it
+    calls, whose code LLVM optimises."""
     loops = [s for s in kernel.body if isinstance(s, Loop)]
     parallel = next((s for s in loops if s.parallel), None)
     if parallel is not None:
         Blocks(frame, rows, symbol, kernel.body, parallel).write()
-    elif loops:
+    elif loops or _SHORT < len(kernel.body) <= _LONG:
         _write_function(frame, symbol, kernel, rows)
     else:
         open_nest(frame, frame.code, rows, "0").run(kernel.body)

@@ -8,7 +8,7 @@ from typing import Literal
 from graphc.expr import Expr
 from graphc.loops.access import VIEWS
 from graphc.loops.group import LEAVES, Fusion, Group, is_scalar_constant
-from graphc.loops.ir import ContractionKernel, Program
+from graphc.loops.ir import ContractionKernel, LoopKernel, Program
 from graphc.loops.plan import buffers_of
 
 #: ``computed``: by a kernel of its own group. ``inlined``: where others need it. ``view``: read
@@ -101,6 +101,8 @@ def _writers(program: Program) -> dict[str, list[str]]:
         made = [buffer for buffer, written in buffers_of(kernel) if written]
         if isinstance(kernel, ContractionKernel) and kernel.epilogue is not None:
             made.append(kernel.epilogue.result)
+        if isinstance(kernel, LoopKernel):
+            made += kernel.kept
         for buffer in made:
             if kernel.name not in found.setdefault(buffer.name, []):
                 found[buffer.name].append(kernel.name)
