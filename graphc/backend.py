@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -23,13 +24,17 @@ Array = np.ndarray[Any, Any]
 ResultForm = Literal["single", "tuple", "list", "none"]
 GROUP = "graphc.backends"
 
+#: When this package was loaded (ns since 1970): source files that are newer are not what runs.
+LOADED = time.time_ns()
+
 
 @dataclass(frozen=True, eq=False)
 class Job:
     """A graph on its way to a backend.
 
-    ``program`` makes the loop program when it is first asked for. ``slow`` takes the
-    arguments of a call that a native entry does not accept as they are.
+    ``program`` makes the loop program when it is first asked for. ``content`` is a text that,
+    with ``name``, ``math`` and ``target``, determines the program, None if there is none.
+    ``slow`` takes the arguments of a call that a native entry does not accept as they are.
     """
 
     name: str
@@ -37,6 +42,7 @@ class Job:
     symbols: tuple[str, ...]
     guards: tuple[Guard, ...]
     program: Callable[[], Program]
+    content: Callable[[], str | None]
     result: ResultForm
     threads: int
     math: str
@@ -131,9 +137,10 @@ class Executable(Protocol):
 
 
 class Backend(Protocol):
-    """Turns jobs into executables."""
+    """Turns jobs into executables. ``lowers`` tells whether what runs is a loop program."""
 
     name: str
+    lowers: bool
 
     def load(self, job: Job) -> Executable: ...
 
@@ -171,6 +178,7 @@ class InterpretBackend:
     """Evaluates the user's graph with NumPy, node by node."""
 
     name = "interpret"
+    lowers = False
 
     def load(self, job: Job) -> Executable:
         return _Interpreted(job)

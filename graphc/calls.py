@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,15 +33,17 @@ from graphc.errors import (
 )
 from graphc.expr import describe
 from graphc.finite import with_finite_flag
-from graphc.graph import Graph, graph_guards, graph_symbols
+from graphc.graph import Graph, content, graph_guards, graph_symbols
 from graphc.interpret import find_bad_index
 from graphc.origin import uncollected
 from graphc.structure import Form, FormError
 
 if TYPE_CHECKING:
+    from graphc.loops.budget import Lowered
     from graphc.loops.group import Fusion
     from graphc.loops.ir import Program
-    from graphc.pipeline import Options, Snapshot
+    from graphc.options import Options
+    from graphc.pipeline import Snapshot
 
 
 class Calls:
@@ -60,8 +62,6 @@ class Calls:
         matrices: Mapping[int, SparseMatrix],
         check_finite: bool,
     ) -> None:
-        from graphc.pipeline import Snapshot
-
         self.name = name
         self.graph = graph
         self._checks = check_finite
@@ -69,11 +69,8 @@ class Calls:
         self.options = options
         self.backend = backend.name
         self.threads = threads
-        self.program: Program | None = None
-        self.fusion: Fusion | None = None
-        self.snapshots: list[Snapshot] = [Snapshot("input", graph)]
         self.timings: dict[str, float] = {}
-        self._recomputed = ""
+        self._lowers = backend.lowers
         self._inputs = inputs
         self._outputs = outputs
         self._matrices = matrices
@@ -88,7 +85,8 @@ class Calls:
                 self._runs,
                 self._symbols,
                 self._guards,
-                self._lower,
+                lambda: self._lowered.program,
+                self._content,
                 self._form,
                 threads,
                 options.math,
@@ -98,21 +96,43 @@ class Calls:
         )
         self.timings.update(self._executable.timings)
 
-    def _lower(self) -> Program:
-        """Run the stages and write the loops; called by backends that need them."""
+    @cached_property
+    def _lowered(self) -> Lowered:
+        """What stages and loops make of the graph: by the backend's request, or, where code was
+        kept from another time, when somebody asks what was compiled."""
         from graphc.loops.budget import lower
         from graphc.pipeline import run_stages
 
         with uncollected():
-            self.snapshots = run_stages(self._runs, self.options)
+            snapshots = run_stages(self._runs, self.options)
             start = time.perf_counter()
             merge = "fuse" not in self.options.skip
-            lowered = lower(self.snapshots, merge=merge, memory=self.options.memory)
-            self.snapshots = list(lowered.snapshots)
-            self.program, self.fusion = lowered.program, lowered.fusion
-            self._recomputed = lowered.note
+            lowered = lower(snapshots, merge=merge, memory=self.options.memory)
             self.timings["loops"] = time.perf_counter() - start
-        return self.program
+        return lowered
+
+    def _content(self) -> str | None:
+        """What determines the program. A stage that is to be verified must be run."""
+        options = self.options
+        told = None if options.verify or options.memory else content(self._runs)
+        return told and f"{options.math} {sorted(options.skip)}\n{told}"
+
+    @cached_property
+    def snapshots(self) -> Sequence[Snapshot]:
+        """The graph after each stage."""
+        from graphc.pipeline import Snapshot
+
+        return self._lowered.snapshots if self._lowers else [Snapshot("input", self.graph)]
+
+    @property
+    def program(self) -> Program | None:
+        """The loop program, None for a backend that has none."""
+        return self._lowered.program if self._lowers else None
+
+    @property
+    def fusion(self) -> Fusion | None:
+        """How the program's kernels were chosen."""
+        return self._lowered.fusion if self._lowers else None
 
     # calls -----------------------------------------------------------------------------------
 

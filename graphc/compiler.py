@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from graphc.backend import (
     get_backend,
@@ -18,10 +18,8 @@ from graphc.expr import Expr, describe
 from graphc.function import CompiledFunction, Contract, Kept
 from graphc.graph import Graph, check
 from graphc.ops.leaves import Parameter
+from graphc.options import Math, Memory, Options
 from graphc.structure import Form, flatten
-
-if TYPE_CHECKING:
-    from graphc.pipeline import Math, Memory
 
 Structure: TypeAlias = (
     "Expr | SparseMatrix | Sequence[Structure] | Mapping[Any, Structure] | None"
@@ -69,6 +67,8 @@ def _updates(updates: Mapping[Parameter, Any] | None) -> tuple[tuple[Parameter, 
 
 def _skipped(skip: str | Sequence[str]) -> frozenset[str]:
     """The stages to leave out (CompileError if one is unknown or needed)."""
+    if not skip:
+        return frozenset()
     from graphc.pipeline import GRAPH_STAGES
 
     known = [*(s.name for s in GRAPH_STAGES if s.optional), "fuse"]
@@ -83,8 +83,6 @@ def _skipped(skip: str | Sequence[str]) -> frozenset[str]:
 
 def _memory(limit: Any, sizes: Any, backend: str) -> Memory | None:
     """The limit of the workspace (CompileError if it means nothing)."""
-    from graphc.pipeline import Memory
-
     if limit is None and sizes is None:
         return None
     if type(limit) is not int or limit < 0:
@@ -208,8 +206,6 @@ def compile(
     matrices = {i: m for i, m in enumerate(given) if isinstance(m, SparseMatrix)}
     gives = tuple(m.values if isinstance(m, SparseMatrix) else m for m in given)
     graph = check(Graph(takes, gives, _updates(updates)))
-    from graphc.pipeline import Options
-
     memory = _memory(memory_limit, memory_sizes, backend)
     options = Options(math, verify, _skipped(skip), memory)
     chosen = get_backend(backend)

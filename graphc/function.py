@@ -50,14 +50,13 @@ class CompiledFunction(Calls):
     function that use it run one after the other, in the order in which they came. Long calls
     release the GIL and can be interrupted.
 
+    Code that was kept from another time is loaded without a look at the graph: its stages are
+    run when `snapshots`, `program`, a report or the history of a node asks for them.
+
     Attributes
     ----------
     graph
         The graph as it was given; its outputs can still be differentiated.
-    snapshots
-        The graph after each stage.
-    program
-        The loop program (None for a backend that has none).
     contracts
         What it was compiled under, and what was measured.
     """
@@ -150,6 +149,7 @@ class CompiledFunction(Calls):
         """
         from graphc.inspect.tables.report import Report
 
+        note = self._lowered.note if self._lowers else ""
         return Report(
             self.name,
             self.snapshots,
@@ -159,7 +159,7 @@ class CompiledFunction(Calls):
             contracts=self.contracts,
             notes={
                 **self._executable.notes,
-                **({"computed again": self._recomputed} if self._recomputed else {}),
+                **({"computed again": note} if note else {}),
                 **{f"output {i}": m.title for i, m in self._matrices.items()},
             },
             roofline=None if measure is False else self._roofline(measure),

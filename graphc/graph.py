@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
 from graphc.errors import DTypeError, GraphError, ShapeError
-from graphc.expr import Expr, describe, topological
+from graphc.expr import Expr, Literal, describe, topological
 from graphc.ops.leaves import Parameter
-from graphc.types import Guard, size_symbols
+from graphc.types import Dim, DType, Guard, TensorType, size_symbols
 
 if TYPE_CHECKING:
+    from graphc.origin import Scope
     from graphc.rewrite.engine import Settled
 
 
@@ -149,3 +152,71 @@ def graph_guards(graph: Graph) -> tuple[Guard, ...]:
             for guard in node.op.guards([a.type for a in node.args], node.attrs):
                 found[guard] = None
     return tuple(found)
+
+
+# Content --------------------------------------------------------------------------------------
+
+#: Names of rewrite rules that are not graphc's own: what they do, nothing tells.
+foreign_rules: set[str] = set()
+
+
+def content(graph: Graph) -> str | None:
+    """What a graph says, but for lines and scopes: two with one text compile to the same code.
+
+    None if that cannot be told: with rules or constants of unknown making, or if parts are to
+    be computed again, which depends on where nodes come from. Nodes stand in the order in
+    which they were made, as it breaks ties.
+    """
+    leaves = (*graph.inputs, *graph.parameters())
+    order = sorted({*graph.nodes(), *leaves}, key=attrgetter("number"))
+    if foreign_rules or any(map(_is_checkpoint, {n.scope for n in order})):
+        return None
+    place = {node: str(i) for i, node in enumerate(order)}
+
+    def places(nodes: Sequence[Expr]) -> str:
+        return " ".join([place[n] for n in nodes])
+
+    targets = [p for p, _ in graph.updates]
+    lines = list(map(places, (graph.inputs, graph.outputs, targets, graph.roots)))
+    try:
+        for node in order:
+            name = repr(node.name) if node.name else ""
+            lines.append(f"{node.op.name}({places(node.args)}){_told(node)}{name}")
+    except KeyError:
+        return None
+    return "\n".join(lines)
+
+
+def _is_checkpoint(scope: Scope | None) -> bool:
+    while scope is not None and not scope.checkpoint:
+        scope = scope.parent
+    return scope is not None
+
+
+def _told(node: Expr) -> str:
+    """The constants of a node (KeyError if one is of an unknown type). Marks that only
+    differentiation sees have none that matter."""
+    if not node.attrs or node.op.family == "derivative":
+        return ""
+    return " ".join([f"{name}={_text(value)}" for name, value in node.attrs.items()])
+
+
+def _text(value: Any) -> str:
+    if type(value) is tuple:
+        return f"({','.join(map(_text, value))})"
+    return _TEXTS[type(value)](value)
+
+
+def _literal(value: Literal) -> str:
+    data = value.array.tobytes()
+    told = data.hex() if len(data) <= 32 else hashlib.sha256(data).hexdigest()
+    return f"{value.array.dtype.str}{value.array.shape}{told}"
+
+
+#: How constants of nodes are told, by type; each says all that there is to say.
+_TEXTS: dict[type, Callable[[Any], str]] = {
+    **dict.fromkeys((type(None), bool, int, Dim, DType, TensorType), str),
+    str: repr,
+    float: float.hex,
+    Literal: _literal,
+}

@@ -9,54 +9,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from graphc.errors import VerificationError
 from graphc.expr import Expr
 from graphc.graph import Graph
 from graphc.ops.rolled import Piece
+from graphc.options import Options
 from graphc.rewrite.cse import Interner, merged
 from graphc.rewrite.engine import Rewriting, RuleSet, Settled, Stage, allowed
 from graphc.rewrite.moves import Moves
 from graphc.rewrite.multiply_add import fuse_multiply_add
 from graphc.rewrite.recompute import recompute_blocks
 
-Math = Literal["strict", "default", "fast"]
-
 #: A graph, how often each rule fired, and what the nodes of the graph before became.
 StageResult: TypeAlias = tuple[Graph, dict[str, int], Moves]
-
-
-@dataclass(frozen=True)
-class Memory:
-    """The most bytes that the workspace may take, for these sizes of symbols."""
-
-    limit: int
-    sizes: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to compile.
-
-    Attributes
-    ----------
-    math
-        ``strict``: exact rewrites only, no fused multiply-add. ``default``: rewrites that may
-        change the sign of a zero or the order of additions, multiply-adds may be fused.
-        ``fast``: as default, denormals may be flushed to zero.
-    verify
-        Check every stage's result.
-    skip
-        Names of stages to leave out (for tests and experiments).
-    memory
-        A limit for the workspace.
-    """
-
-    math: Math = "default"
-    verify: bool = False
-    skip: frozenset[str] = frozenset()
-    memory: Memory | None = None
 
 
 @dataclass(frozen=True)

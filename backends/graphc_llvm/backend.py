@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cache as once
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import llvmlite.binding as llvm
 
 from graphc.backend import Array, Executable, Job, KernelTimes, Limits
 from graphc.errors import CompileError
-from graphc.loops.ir import Program, products_of
 from graphc_llvm import cache, layout, runtime, source
 from graphc_llvm.callable import NativeCallable, bind, vectorcallable
 from graphc_llvm.entry import Entry
@@ -20,11 +19,15 @@ from graphc_llvm.functions import provide_functions, recall_functions
 from graphc_llvm.jit import Code, engine
 from graphc_llvm.target import Target, host
 
+if TYPE_CHECKING:
+    from graphc.loops.ir import Program
+
 
 class LLVMBackend:
     """Native code through LLVM, in this process."""
 
     name = "llvm"
+    lowers = True
 
     def load(self, job: Job) -> Executable:
         return _Native(job)
@@ -66,46 +69,68 @@ class _Native:
     callable: Callable[..., Any] | None
 
     def __init__(self, job: Job) -> None:
-        program = job.program()
-        self._made_of = job, program
+        self._job = job
+        self._target = host(job.target)
         self.timings: dict[str, float] = {}
         self.notes: dict[str, str] = {}
-        start = time.perf_counter()
-        target = host(job.target)
-        _provide_libraries(program, target)
-        self.timings["libraries"] = time.perf_counter() - start
-        self._code = self._obtain(job, program, target)
+        self._code, outline = self._obtain(source.graph_name(job, self._target))
         by_name = {p.name: p for p in job.graph.parameters()}
         self._entry = Entry(
             self._code,
             job.name,
-            source.signature(job, program),
+            source.signature(job, outline),
             slow=job.slow,
-            parameters=[by_name[b.name].value for b in program.parameters],
+            parameters=[by_name[name].value for name in outline.parameters],
             threads=job.threads,
         )
         self.callable = self._entry.callable
 
-    def _obtain(self, job: Job, program: Program, target: Target) -> Code:
-        """The program's code: kept from another time, or made and kept."""
+    def _obtain(self, name: str | None) -> tuple[Code, source.Outline]:
+        """The program's code and what calls need to know: kept from another time under the name
+        of the graph, or made and kept."""
+        content = name and cache.read_bytes(name)
+        if content:
+            record, outline = source.Outline.decode(content)
+            code = self._load(record, outline)
+            if code is not None:
+                return code, outline
+        program = self._job.program()
+        outline = source.Outline.of(program)
+        identity = source.identity(self._job, program, self._target)
+        record = cache.key(self._target, "program", *identity)
+        code = self._load(record, outline) or self._compile(record, program)
+        if name:
+            cache.write_bytes(name, outline.encode(record))
+        return code, outline
+
+    def _load(self, name: str, outline: source.Outline) -> Code | None:
+        """The code that is kept under a name."""
         start = time.perf_counter()
-        name = cache.key(target, "program", *source.identity(job, program, target))
+        _provide_libraries(outline, self._target)
+        provided = time.perf_counter()
+        self.timings["libraries"] = provided - start
         record = cache.read(name)
-        if record is not None and recall_functions(target, record.needs):
-            text = partial(source.program_text, job, program, target)
-            code = engine(target).load(record.object, record.exports, text)
-            self.notes["object"] = "from the cache"
-            self.timings["load"] = time.perf_counter() - start
-            return code
-        module, formulas = source.program_module(job, program, target)
+        if record is None or not recall_functions(self._target, record.needs):
+            return None
+        code = engine(self._target).load(record.object, record.exports, self._text)
+        self.notes["object"] = "from the cache"
+        self.timings["load"] = time.perf_counter() - provided
+        return code
+
+    def _compile(self, name: str, program: Program) -> Code:
+        start = time.perf_counter()
+        module, formulas = source.program_module(self._job, program, self._target)
         emitted = time.perf_counter()
-        needs = provide_functions(target, formulas)
-        code = engine(target).compile(module.text())
+        needs = provide_functions(self._target, formulas)
+        code = engine(self._target).compile(module.text())
         cache.write(name, cache.Record(code.object, tuple(code.symbols), needs))
         self.notes["object"] = "compiled"
         self.timings["emit"] = emitted - start
         self.timings["codegen"] = time.perf_counter() - emitted
         return code
+
+    def _text(self) -> str:
+        return source.program_text(self._job, self._job.program(), self._target)
 
     def run(
         self, inputs: Sequence[Array], outputs: Sequence[Array], sizes: Sequence[int]
@@ -127,7 +152,7 @@ class _Native:
     ) -> KernelTimes:
         from graphc_llvm.timing import kernel_times
 
-        return kernel_times(*self._made_of, inputs, outputs, sizes)
+        return kernel_times(self._job, self._job.program(), inputs, outputs, sizes)
 
     def text(self, kind: str) -> str | bytes:
         if kind == "llvm_ir":
@@ -142,13 +167,11 @@ class _Native:
 _libraries: dict[tuple[Target, str], Code] = {}
 
 
-def _provide_libraries(program: Program, target: Target) -> None:
+def _provide_libraries(outline: source.Outline, target: Target) -> None:
     """Load the runtime, and the contraction kernels of the element types that are used."""
     runtime.load()
-    for kernel in program.kernels:
-        for product in products_of(kernel):
-            if product.dtype.is_float:
-                _provide_gemm(target, product.dtype.name)
+    for dtype in outline.products:
+        _provide_gemm(target, dtype)
 
 
 def _provide_gemm(target: Target, dtype: str) -> None:

@@ -27,13 +27,13 @@ from pathlib import Path
 
 import llvmlite
 import llvmlite.binding as llvm
+import numpy as np
 
-from graphc import types
-from graphc.loops import ir
+from graphc import backend
 from graphc_llvm.target import Target
 
 #: Part of every name: a new one for each change of what the files hold.
-_FORMAT = "2"
+_FORMAT = "3"
 _DIGEST = 32  # bytes of the keyed hash at the beginning of a file
 _SECRET = ".key"
 _TEMPORARY = ".new-"
@@ -102,29 +102,50 @@ def key(target: Target, *parts: str) -> str:
 
 def _versions() -> str:
     own = sys.modules["graphc"].__version__
-    return f"{_FORMAT} {own} {llvmlite.__version__} {llvm.llvm_version_info}"
+    others = f"{llvmlite.__version__} {llvm.llvm_version_info} {np.__version__}"
+    return f"{_FORMAT} {own} {others}"
 
 
-def _source(package: str, *files: str) -> str:
-    """Names, sizes and times of the source files in a package, and of some others."""
-    pending, found = [package], []
-    while pending:
-        for entry in os.scandir(pending.pop()):
-            if entry.name.endswith((".py", ".ll")):
-                found.append((entry.path[len(package) :], entry.stat()))
-            elif entry.is_dir() and entry.name != "__pycache__":
-                pending.append(entry.path)
-    found += [(os.path.basename(file), os.stat(file)) for file in files]
-    return str(sorted((name, s.st_size, s.st_mtime_ns) for name, s in found))
+def _source(loaded: int, *packages: str) -> str:
+    """What identifies the source files of packages: a digest of their names, sizes and times.
+
+    If one is newer than ``loaded`` (ns) other code may be running: then nothing does.
+    """
+    found = []
+    for package in packages:
+        pending = [package]
+        while pending:
+            for entry in os.scandir(pending.pop()):
+                if entry.name.endswith((".py", ".ll")):
+                    s, name = entry.stat(), entry.path[len(os.path.dirname(package)) :]
+                    found.append((name, s.st_size, s.st_mtime_ns))
+                elif entry.name != "__pycache__" and entry.is_dir():
+                    pending.append(entry.path)
+    if any(changed > loaded for *_, changed in found):
+        return os.urandom(_DIGEST).hex()
+    return hashlib.sha256(str(sorted(found)).encode()).hexdigest()
 
 
-#: Stands for LLVM text in the names of objects whose text need then not be written: what
-#: identifies the code of this package and of the core modules that it reads. It is looked up
-#: before the modules that write text are imported, lest it be of newer files than they are.
-SOURCE = _source(os.path.dirname(__file__), str(types.__file__), str(ir.__file__))
+#: Stands for programs and LLVM text in the names of objects, so that these need not be made to
+#: know whether they are the same. It is looked up before the modules that write them are
+#: imported, lest it be of newer files than they are.
+SOURCE = _source(
+    backend.LOADED, os.path.dirname(__file__), os.path.dirname(str(backend.__file__))
+)
 
 
 def read(name: str) -> Record | None:
+    """The record that is kept under a name."""
+    body = read_bytes(name)
+    return None if body is None else Record.decode(body)
+
+
+def write(name: str, record: Record) -> None:
+    """Keep a record."""
+    write_bytes(name, record.encode())
+
+
+def read_bytes(name: str) -> bytes | None:
     """What is kept under a name."""
     folder = directory()
     try:
@@ -139,11 +160,11 @@ def read(name: str) -> Record | None:
         return None
     with suppress(OSError):
         os.utime(folder / name)
-    return Record.decode(body)
+    return body
 
 
-def write(name: str, record: Record) -> None:
-    """Keep a record; other processes see all of the file or nothing."""
+def write_bytes(name: str, body: bytes) -> None:
+    """Keep something; other processes see all of the file or nothing."""
     folder, room = directory(), limit()
     if folder is None:
         return
@@ -151,7 +172,6 @@ def write(name: str, record: Record) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _private(folder):
             return
-        body = record.encode()
         content = _hash(_secret(folder), name, body) + body
         with _temporary(folder, content) as file:
             os.replace(file, folder / name)

@@ -12,8 +12,7 @@ from functools import cached_property
 from typing import Literal
 
 from graphc.errors import CompileError
-from graphc.loops.ir import Guard
-from graphc.types import Atom, Dim, DType, Shape, Size, size_symbols
+from graphc.types import Atom, Dim, DType, Guard, Shape, Size, size_symbols
 from graphc_llvm.builtin import BIND, DERIVED, FIXED, SYMBOL
 from graphc_llvm.emit import COLD, Function, Module, Value
 

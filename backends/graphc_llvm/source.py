@@ -1,5 +1,9 @@
 """The LLVM text of what the backend loads, and what stands for it in the cache.
 
+Two names lead to a program's object: one of the graph, by which a program that was compiled
+before is found without planning it, and one of the loop program, for graphs that are written
+differently and mean the same.
+
 The many modules that write loops are imported when the first text is written: a process that
 finds all it needs in the cache does without them.
 """
@@ -7,29 +11,107 @@ finds all it needs in the cache does without them.
 from __future__ import annotations
 
 import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from graphc.backend import Job
-from graphc.loops.ir import Program
-from graphc.types import Size
+from graphc.types import Dim, Guard, Size, symbol
 from graphc_llvm import cache
 from graphc_llvm.call import Signature, emit_entry
 from graphc_llvm.emit import Module
 from graphc_llvm.functions import take_out
 from graphc_llvm.target import Target
 
+if TYPE_CHECKING:
+    from graphc.loops.ir import Program
 
-def signature(job: Job, program: Program) -> Signature:
-    work: Size = sum((2 * k.flops + k.nbytes for k in program.kernels), start=0) // 16
+
+@dataclass(frozen=True)
+class Outline:
+    """What calls need to know of a program, besides its code and the graph.
+
+    Attributes
+    ----------
+    work
+        The estimated time of a call in ns.
+    guards
+        Conditions on sizes that its kernels rely on.
+    parameters
+        Names, in the program's order.
+    products
+        Element types whose contraction kernels it calls.
+    """
+
+    work: Size
+    guards: tuple[Guard, ...]
+    parameters: tuple[str, ...]
+    products: tuple[str, ...]
+
+    @staticmethod
+    def of(program: Program) -> Outline:
+        from graphc.loops.ir import products_of
+
+        work: Size = sum((2 * k.flops + k.nbytes for k in program.kernels), start=0) // 16
+        dtypes = {p.dtype for k in program.kernels for p in products_of(k)}
+        products = tuple(sorted(d.name for d in dtypes if d.is_float))
+        names = tuple(b.name for b in program.parameters)
+        return Outline(work, program.guards, names, products)
+
+    def encode(self, record: str) -> bytes:
+        """With the name of the record that holds the code."""
+        guards = [(_encoded(g.size), g.minimum, g.text) for g in self.guards]
+        told = record, _encoded(self.work), guards, self.parameters, self.products
+        return json.dumps(told).encode()
+
+    @staticmethod
+    def decode(content: bytes) -> tuple[str, Outline]:
+        record, work, guards, parameters, products = json.loads(content)
+        made = tuple(Guard(_decoded(size), *rest) for size, *rest in guards)
+        return record, Outline(_decoded(work), made, tuple(parameters), tuple(products))
+
+
+def _encoded(size: Size) -> Any:
+    """A size as JSON: a number, or a list of terms."""
+    if not isinstance(size, Dim):
+        return size
+
+    def atom(a: Any) -> Any:
+        return a if isinstance(a, str) else (_encoded(a.numerator), _encoded(a.denominator))
+
+    return [(factor, *map(atom, atoms)) for atoms, factor in size.terms]
+
+
+def _decoded(value: Any) -> Size:
+    if isinstance(value, int):
+        return value
+    total: Size = 0
+    for term, *atoms in value:
+        for a in atoms:
+            factor = symbol(a) if isinstance(a, str) else _decoded(a[0]) // _decoded(a[1])
+            term = factor * term
+        total = term + total
+    return total
+
+
+def signature(job: Job, outline: Outline) -> Signature:
     return Signature(
-        inputs=tuple((b.dtype, b.shape) for b in program.inputs),
-        outputs=tuple((b.dtype, b.shape) for b in program.outputs),
-        symbols=program.symbols,
-        guards=program.guards,
+        inputs=tuple((x.dtype, x.shape) for x in job.graph.inputs),
+        outputs=tuple((x.dtype, x.shape) for x in job.graph.outputs),
+        symbols=job.symbols,
+        guards=outline.guards,
         result=job.result,
-        work=work,
-        parameters=len(program.parameters),
+        work=outline.work,
+        parameters=len(outline.parameters),
         updates=bool(job.graph.updates),
     )
+
+
+def graph_name(job: Job, target: Target) -> str | None:
+    """The name in the cache of what was made of a job's graph; None if nothing is kept."""
+    content = job.content() if cache.directory() else None
+    parts = cache.SOURCE, job.name, job.math
+    return content and cache.key(target, "graph", *parts, content)
 
 
 def identity(job: Job, program: Program, target: Target) -> tuple[str, ...]:
@@ -47,7 +129,7 @@ def program_module(job: Job, program: Program, target: Target) -> tuple[Module, 
 
     module = Module(target)
     lower_into(module, program, job.name, flush=job.math == "fast")
-    emit_entry(module, job.name, signature(job, program))
+    emit_entry(module, job.name, signature(job, Outline.of(program)))
     formulas = take_out(module)
     return module, formulas
 

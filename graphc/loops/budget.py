@@ -20,7 +20,8 @@ from graphc.graph import Graph
 from graphc.loops.build import build_program
 from graphc.loops.group import Fusion, Group
 from graphc.loops.ir import Program
-from graphc.pipeline import Memory, Snapshot
+from graphc.options import Memory
+from graphc.pipeline import Snapshot
 from graphc.rewrite.moves import Moves
 from graphc.rewrite.recompute import Replay, replayed
 from graphc.types import Size, evaluate_size, size_symbols

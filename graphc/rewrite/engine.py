@@ -29,6 +29,7 @@ from functools import cache
 from typing import Literal, TypeAlias
 
 from graphc.expr import Expr, rebuild
+from graphc.graph import foreign_rules
 from graphc.ops.movement import broadcast_to
 from graphc.ops.table import Op
 from graphc.origin import stemming
@@ -111,6 +112,8 @@ def rule(
             raise ValueError(f"rule {name!r} is defined twice")
         op_names, first, some = (frozenset(text.split()) for text in (ops, of, has))
         RULES[name] = Rule(name, op_names, first, some, klass, stage, apply)
+        if not apply.__module__.startswith("graphc."):
+            foreign_rules.add(name)
         return apply
 
     return add

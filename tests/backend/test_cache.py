@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 
 import graphc as gr
+from graphc import graph, pipeline
 from graphc.errors import CompileError
-from graphc_llvm import cache, functions
+from graphc.rewrite.engine import rule
+from graphc.types import Guard, symbol
+from graphc_llvm import cache, functions, source
 from graphc_llvm.cache import Record
 from graphc_llvm.jit import engine
 from graphc_llvm.target import host
@@ -81,23 +84,28 @@ def test_names_tell_apart_what_objects_are_made_of(monkeypatch: pytest.MonkeyPat
 
 
 def test_source_changes_with_any_file(tmp_path: Path) -> None:
-    package, other = tmp_path / "package", tmp_path / "other.py"
+    package, other = tmp_path / "package", tmp_path / "other"
     (package / "native").mkdir(parents=True)
-    for path in (package / "a.py", package / "native" / "b.ll", package / "c.txt", other):
+    other.mkdir()
+    files = package / "a.py", package / "native" / "b.ll", package / "c.txt", other / "a.py"
+    for path in files:
         path.write_text("1")
 
-    def source() -> str:
-        return cache._source(str(package), str(other))
+    def source(loaded: int = 1 << 63) -> str:
+        return cache._source(loaded, str(package), str(other))
 
     found = [source()]
     (package / "c.txt").write_text("other")
     assert source() == found[0]
-    for path in (package / "native" / "b.ll", other):
+    for path in (package / "native" / "b.ll", other / "a.py"):
         path.write_text("12")
         found.append(source())
     (package / "new.py").write_text("")
     found.append(source())
     assert len(set(found)) == 4
+    last = max(path.stat().st_mtime_ns for path in (*files, package / "new.py"))
+    assert source(last) == found[-1]
+    assert source(last - 1) != source(last - 1)  # other code may be running
 
 
 # Damage and attacks ---------------------------------------------------------------------------
@@ -386,6 +394,12 @@ def test_32_processes_race(
 # Programs -------------------------------------------------------------------------------------
 
 
+def records(folder: Path) -> list[Record]:
+    """What lies there, but for outlines of programs."""
+    kept = [cache.read_bytes(name) or b"" for name in names(folder)[1:]]
+    return [Record.decode(content) for content in kept if not content.startswith(b"[")]
+
+
 def compiled(monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[Any, str]:
     """A training step of a small layer, and whether its code was kept from another time."""
     monkeypatch.setattr(functions, "_loaded", {})
@@ -393,7 +407,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[Any, str]
     w = gr.parameter("w", np.linspace(-1, 1, 6).reshape(3, 2))
     y = gr.tanh(x @ w) * np.array([0.5, 2.0]) + gr.sin(gr.sum(x))
     step = gr.compile([x], y, {w: w - 0.1 * gr.grad(gr.sum(y), w)}, **options)
-    return step, step.report().to_dict()["notes"]["object"]
+    return step, step._executable.notes["object"]
 
 
 def test_programs_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -429,7 +443,7 @@ def test_a_kept_program_without_its_formulas_is_compiled(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compiled(monkeypatch)
-    needs = [r.needs for n in names(folder)[1:] if (r := cache.read(n)) and r.needs]
+    needs = [r.needs for r in records(folder) if r.needs]
     ((function, record), *_), *more = needs
     assert not more
     assert function.startswith("vmath.")
@@ -494,6 +508,67 @@ print(how, f(np.ones((2, 3))).tobytes().hex(), "graphc_llvm.lower" in sys.module
     assert second[3] == first[1]
     assert first[-1] == "True"
     assert second[-1] == "False"  # the modules that write text are not even loaded
+
+
+def test_a_kept_program_is_not_planned_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, how = compiled(monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "run_stages", lambda *_: pytest.fail("was planned again"))
+        again, how = compiled(patch)
+        assert how == "from the cache"
+        x = np.random.default_rng(0).standard_normal((5, 3))
+        assert first(x).tobytes() == again(x).tobytes()
+        assert first.bind(x)().tobytes() == again.bind(x)().tobytes()
+    assert "loops" not in again.timings
+    assert repr(again.program) == repr(first.program)
+    assert again.program is again.program
+    for one, other in zip(first.snapshots, again.snapshots, strict=True):
+        assert (one.stage, one.nodes, one.fired) == (other.stage, other.nodes, other.fired)
+    both = [{**f.report().to_dict(), "stages": 0, "notes": 0} for f in (first, again)]
+    assert both[0] == both[1]
+
+
+def test_an_outline_whose_program_is_gone_is_made_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled(monkeypatch)
+    outlines = [n for n in names(folder)[1:] if (cache.read_bytes(n) or b"").startswith(b"[")]
+    assert len(outlines) == 1
+    before = cache.read_bytes(outlines[0])
+    record, _ = source.Outline.decode(before or b"")
+    (folder / record).unlink()
+    assert [compiled(monkeypatch)[1] for _ in range(2)] == ["compiled", "from the cache"]
+    (folder / outlines[0]).unlink()
+    assert compiled(monkeypatch)[1] == "from the cache"  # by the program
+    assert cache.read_bytes(outlines[0]) == before
+
+
+B, C = symbol("b"), symbol("c_1")
+
+
+@pytest.mark.parametrize("size", [0, 7, B, 2 * B * B * C - 3 * B + 4, (B - 1) // 2,
+                                  (B * C) // (C + 1) * B + 5 * ((B // 3) // C), B // C - 1],
+                         ids=str)  # fmt: skip
+def test_outlines_survive(size: Any) -> None:
+    guards = (Guard(size, 1, "a mean over 'b'\nneeds elements"),)
+    outline = source.Outline(size, guards, ("w", "a b"), ("float32", "float64"))
+    assert source.Outline.decode(outline.encode(NAME)) == (NAME, outline)
+
+
+def test_what_cannot_be_told_is_planned_anew() -> None:
+    x = gr.tensor("x", (4,), "float64")
+    y = gr.checkpoint(lambda v: gr.sin(gr.exp(v)))(x)
+    for options in ({"verify": True}, {"memory_limit": 10_000}):
+        assert gr.compile(x, gr.sin(x), **options)._content() is None
+    assert gr.compile(x, y)._content() is None
+    f = gr.compile(x, gr.sin(x))
+    assert f._content() is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("graphc.rewrite.engine.RULES", {})
+        patch.setattr("graphc.graph.foreign_rules", set())
+        patch.setattr("graphc.rewrite.engine.foreign_rules", graph.foreign_rules)
+        rule("sin", "exact")(lambda node, x: None)
+        assert f._content() is None
 
 
 def test_errors_of_a_kept_program_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,11 +26,14 @@ def names_and_texts(
     """
     executable = gr.compile(inputs, outputs, updates, **options)._executable
     assert isinstance(executable, _Native)
-    job, program = executable._made_of
+    job, program = executable._job, executable._job.program()
     target = host(options.get("target", "native"))
     module, formulas = source.program_module(job, program, target)
-    name = cache.key(target, "program", *source.identity(job, program, target))
-    yield name, str([target, module.text(), sorted(formulas.items())])
+    text = str([target, module.text(), sorted(formulas.items())])
+    yield cache.key(target, "program", *source.identity(job, program, target)), text
+    content = job.content()
+    assert content is not None
+    yield cache.key(target, "graph", job.name, job.math, content), text
     for formula, text in formulas.items():
         yield (target, formula), text
 

@@ -14,7 +14,8 @@ from graphc.diff.work import distinct, flops, node_flops
 from graphc.graph import Graph
 from graphc.inspect.tables.cost import cost
 from graphc.interpret import evaluate
-from graphc.pipeline import Options, run_stages
+from graphc.options import Options
+from graphc.pipeline import run_stages
 
 
 def _rewritten(outputs):

@@ -13,7 +13,7 @@ from graphc.expr import topological
 from graphc.inspect.subject import derivative_orders
 from graphc.inspect.tables.cost import Cost, cost, forward_nodes, gradient_cost_ratio, node_cost
 from graphc.inspect.tables.report import Report
-from graphc.pipeline import Options
+from graphc.options import Options
 from graphc.types import symbol
 
 N = symbol("batch")

@@ -12,7 +12,8 @@ from graphc.expr import Expr, topological
 from graphc.graph import Graph
 from graphc.interpret import evaluate
 from graphc.ops import elementwise as ew
-from graphc.pipeline import Options, run_stages
+from graphc.options import Options
+from graphc.pipeline import run_stages
 from rewrite.infix import infix
 
 

@@ -18,7 +18,8 @@ from graphc.functions import activations, losses
 from graphc.graph import Graph
 from graphc.interpret import evaluate
 from graphc.ops import elementwise as ew
-from graphc.pipeline import GRAPH_STAGES, Options, Snapshot, run_stages
+from graphc.options import Options
+from graphc.pipeline import GRAPH_STAGES, Snapshot, run_stages
 from graphc.rewrite import RULES
 from graphc.rewrite.engine import Rewriting, allowed
 from graphc.types import broadcast_shapes

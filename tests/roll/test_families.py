@@ -16,6 +16,7 @@ EACH = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 @pytest.fixture
 def small(monkeypatch):
     """Graphs of some hundred nodes are rolled, too."""
+    monkeypatch.setenv("GRAPHC_CACHE", "off")  # which knows nothing of thresholds
     monkeypatch.setattr(stage, "SMALLEST", 200)
 
 

@@ -15,13 +15,15 @@ from graphc.inspect.text.listing import show
 from graphc.interpret import evaluate
 from graphc.ops.leaves import tensor
 from graphc.ops.rolled import ROLLED, Piece, Read, Rolled, Round, Run
-from graphc.pipeline import Options, run_stages
+from graphc.options import Options
+from graphc.pipeline import run_stages
 from graphc.roll import stage
 from graphc.types import float64
 
 
 @pytest.fixture(autouse=True)
 def everything_is_rolled(monkeypatch):
+    monkeypatch.setenv("GRAPHC_CACHE", "off")  # which knows nothing of these thresholds
     monkeypatch.setattr(stage, "SMALLEST", 30)
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 import graphc as gr
 from graphc.graph import Graph
 from graphc.interpret import evaluate
-from graphc.pipeline import Options, run_stages
+from graphc.options import Options
+from graphc.pipeline import run_stages
 from graphc.roll import schedule, stage
 
 TWO = [
@@ -27,6 +28,7 @@ TWO = [
 
 @pytest.fixture(autouse=True)
 def everything_is_rolled(monkeypatch):
+    monkeypatch.setenv("GRAPHC_CACHE", "off")  # which knows nothing of these thresholds
     monkeypatch.setattr(stage, "SMALLEST", 20)
     monkeypatch.setattr(schedule, "FEWEST", 6)
 

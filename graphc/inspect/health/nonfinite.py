@@ -25,8 +25,8 @@ from graphc.inspect.health.remedies import derivative_of, remedy
 from graphc.inspect.health.trace import Element, Index, Trace, first_bad
 from graphc.inspect.subject import derivative_orders
 from graphc.interpret import evaluate
+from graphc.options import Options
 from graphc.origin import Source
-from graphc.pipeline import Options
 from graphc.rewrite import RULES, Rule, rewrite
 from graphc.rewrite.engine import allowed
 

@@ -13,7 +13,7 @@ from graphc.loops.access import VIEWS
 from graphc.loops.epilogue import obstacle, touched
 from graphc.loops.group import LEAVES, OWN_KERNEL, Group, is_scalar_constant
 from graphc.loops.ir import ContractionKernel, LoopKernel
-from graphc.pipeline import Options
+from graphc.options import Options
 from graphc.types import same_size
 
 Found = tuple[bool, list[str]]

@@ -17,7 +17,7 @@ from graphc.expr import Expr
 from graphc.inspect.history.lineage import Lineage, Passage
 from graphc.inspect.history.provenance import said
 from graphc.ops import elementwise as ew
-from graphc.pipeline import Options
+from graphc.options import Options
 from graphc.rewrite import engine
 from graphc.rewrite.engine import EXACT, RULES, Rule
 

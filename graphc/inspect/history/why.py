@@ -15,7 +15,7 @@ from graphc.inspect.history.provenance import History, history, said, table_html
 from graphc.inspect.history.rule_conditions import not_applied
 from graphc.inspect.subject import snapshot
 from graphc.inspect.text.listing import name_nodes
-from graphc.pipeline import Options
+from graphc.options import Options
 from graphc.rewrite.engine import RULES
 
 #: A node, or what `graphc.show` calls it.

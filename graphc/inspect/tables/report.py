@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from graphc.inspect.tables.cost import TYPICAL_SIZE, Cost, cost, gradient_cost_ratio
 from graphc.loops.ir import Compute, Program, nest_of, statements
-from graphc.pipeline import Options, Snapshot
+from graphc.options import Options
+from graphc.pipeline import Snapshot
 from graphc.types import Size, size_symbols
 
 if TYPE_CHECKING:
