@@ -11,10 +11,12 @@ from graphc.diff.checks import (
     Unused,
     as_list,
     check_output,
+    check_scalar,
     check_targets,
     directions,
     in_form,
 )
+from graphc.diff.elements import blocks_of, picked, second_derivatives
 from graphc.diff.forward import pushed, seeds_of
 from graphc.diff.reverse import grad, pulled
 from graphc.diff.sparse import order_of, sparse_hessian, sparse_jacobian
@@ -202,7 +204,9 @@ def hessian(
     """Second derivatives of a scalar, ``H[i..., j...] = d^2 f / d x[i...] d x[j...]``.
 
     Forward mode over the gradient. Symmetric to the last bit: the mean of the matrix and its
-    transpose. Zeros where the gradient does not depend on a target.
+    transpose. Zeros where the gradient does not depend on a target. Of a function of single
+    elements, ``x[0] * sin(x[1])``, entry by entry: what is always zero, and one of two that
+    are equal by symmetry, is not computed.
 
     Parameters
     ----------
@@ -240,10 +244,30 @@ def hessian(
            [2., 0.]])
     """
     wanted = as_list(targets)
-    slopes = grad(output, wanted, unused=unused)
-    if sparse and wanted:
-        found = sparse_hessian(output, wanted, slopes, order_of(sparse))
-        return found[0][0] if isinstance(targets, Expr) else found
+    check_scalar("grad", output)
+    check_targets("grad", [output], wanted, unused)
+    blocks: Any = None if sparse else _hessian_by_elements(output, wanted)
+    if blocks is None:
+        slopes = grad(output, wanted, unused=unused)
+        if sparse and wanted:
+            blocks = sparse_hessian(output, wanted, slopes, order_of(sparse))
+        else:
+            blocks = _hessian_by_forward(output, wanted, slopes)
+    return blocks[0][0] if isinstance(targets, Expr) else blocks
+
+
+def _hessian_by_elements(output: Expr, wanted: Sequence[Expr]) -> list[list[Expr]] | None:
+    elements = picked(output, wanted)
+    entries = second_derivatives(output, elements) if elements else None
+    if entries is None:
+        return None
+    text = f"hessian by elements, {len(entries)} entries and their mirror images"
+    return [[_marked(b, output, text) for b in row] for row in blocks_of(entries, wanted)]
+
+
+def _hessian_by_forward(
+    output: Expr, wanted: Sequence[Expr], slopes: Sequence[Expr]
+) -> list[list[Expr]]:
     blocks: list[list[Expr]] = []
     for i, (a, slope) in enumerate(zip(wanted, slopes, strict=True)):
         left = [_swapped(output, blocks[j][i], b) for j, b in enumerate(wanted[:i])]
@@ -251,7 +275,7 @@ def hessian(
         right = [_marked(_by_forward(slope, b), output, by) for b in wanted[i:]]
         right[0] = _symmetric(output, right[0], a)
         blocks.append([*left, *right])
-    return blocks[0][0] if isinstance(targets, Expr) else blocks
+    return blocks
 
 
 def _symmetric(y: Expr, block: Expr, target: Expr) -> Expr:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 from graphc.expr import Expr, constant_value
@@ -19,6 +20,7 @@ from graphc.loops.nest import build_nest
 from graphc.loops.plan import buffers_of, plan
 from graphc.loops.straight import straightened
 from graphc.ops.leaves import Parameter
+from graphc.types import Shape
 
 
 def build_program(
@@ -29,15 +31,24 @@ def build_program(
     ``in_place``: next values are computed where their parameters lie, at the program's end.
     Else they have memory of their own, and what they are made of need not wait.
     """
+    shapes = [x.shape for x in graph.outputs]
     graph, became = with_copies(graph)
     fusion = fuse(graph, merge=merge)
-    builder = _Builder(graph, fusion, merge, in_place)
+    builder = _Builder(graph, shapes, fusion, merge, in_place)
     return builder.build(), replace(fusion, became=became, buffers=builder.buffers)
 
 
 class _Builder:
-    def __init__(self, graph: Graph, fusion: Fusion, merge: bool, in_place: bool) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        shapes: Sequence[Shape],
+        fusion: Fusion,
+        merge: bool,
+        in_place: bool,
+    ) -> None:
         self.graph = graph
+        self.shapes = shapes
         self.fusion = fusion
         self.merge = merge
         self.in_place = in_place
@@ -82,10 +93,10 @@ class _Builder:
         return prefix
 
     def place_outputs(self) -> None:
-        """Every output is a node of its own by now, computed in its buffer."""
-        for number, x in enumerate(self.graph.outputs):
+        """Every output is a node of its own by now, computed in its buffer, flat or not."""
+        for number, (x, shape) in enumerate(zip(self.graph.outputs, self.shapes, strict=True)):
             name = self.unique(f"out{number}")
-            self.buffers[x] = Buffer(name, x.dtype, x.shape, "output")
+            self.buffers[x] = Buffer(name, x.dtype, shape, "output")
             self.outputs.append(self.buffers[x])
 
     def place_updates(self) -> None:

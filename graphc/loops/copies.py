@@ -22,16 +22,18 @@ def with_copies(graph: Graph) -> tuple[Graph, dict[Expr, Expr]]:
 
     Afterwards every view that is not a root can be read by strides from a node that is no view,
     every operand of a node with a kernel of its own has memory, and every root is computed
-    by a kernel, once.
+    by a kernel, once. For an output that is a reshape of such a node, that node is the root:
+    its elements lie as those of the output do.
     """
     made: dict[Expr, Expr] = {}
     for node in topological(graph.roots):
         made[node] = _prepared(rebuild(node, [made[a] for a in node.args]))
     roots: list[Expr] = []
-    for root in graph.roots:
+    for number, root in enumerate(graph.roots):
         new = made[root]
-        plain = new.op.name in VIEWS | LEAVES or new in roots
-        roots.append(copy(new) if plain else new)
+        base = _reshaped(new) if number < len(graph.outputs) else new
+        plain = base.op.name in VIEWS | LEAVES or base in roots
+        roots.append(copy(new) if plain else base)
     return graph.with_roots(roots), made
 
 
@@ -39,6 +41,13 @@ def copy(x: Expr) -> Expr:
     """The same elements in memory of their own."""
     with stemming("copy", x):
         return apply(COPY, (x,))
+
+
+def _reshaped(x: Expr) -> Expr:
+    """What a node, or a reshape of a reshape, is a reshape of."""
+    while x.op.name == "reshape":
+        x = x.args[0]
+    return x
 
 
 def strided(x: Expr) -> Access | None:

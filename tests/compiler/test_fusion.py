@@ -12,6 +12,7 @@ from hypothesis import given
 import graphc as gr
 from compiler.random_graphs import RandomGraph, graphs
 from compiler.test_random_graphs import few
+from graphc.expr import topological
 from graphc.loops.in_place import successors
 from graphc.loops.ir import (
     BandKernel,
@@ -530,3 +531,31 @@ def test_rows_that_are_read_in_other_rows_are_finished_before() -> None:
         expected = gr.compile([x, y, z, w], output, backend="interpret")(*arrays)
         found = gr.compile([x, y, z, w], output)(*arrays)
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def reshaped() -> Iterator[tuple[str, list[gr.Expr], int]]:
+    x = gr.tensor("x", ("n", 3), "float64")
+    e, total = gr.exp(x), gr.reshape(gr.sum(x, axis=1), ("n", 1))
+    yield "elementwise", [gr.reshape(e, ("n", 1, 3))], 1
+    yield "twice", [gr.reshape(gr.reshape(e, (-1,)), (1, "n", 3))], 1
+    yield "joined", [gr.reshape(gr.concatenate([x, x], 0), (2, "n", 3))], 2
+    yield "read by another", [total, e * total], 2
+    yield "also as it is", [gr.reshape(e, (-1,)), e], 2
+    yield "twice alike", [gr.reshape(e, (-1,)), gr.reshape(e, (1, "n", 3))], 2
+    yield "of an input", [gr.reshape(x, (-1,))], 1
+    yield "of a transpose", [gr.reshape(e.T, (-1,))], 2
+
+
+@pytest.mark.parametrize(("_name", "outputs", "kernels"), list(reshaped()))
+def test_reshaped_results_lie_where_they_are_computed(
+    _name: str, outputs: list[gr.Expr], kernels: int
+) -> None:
+    x = next(n for n in topological(outputs) if n.op.name == "input")
+    f = gr.compile([x], outputs)
+    assert f.program is not None
+    assert len(f.program.kernels) <= kernels
+    given = np.arange(12.0).reshape(4, 3) / 8
+    expected = gr.compile([x], outputs, backend="interpret")(given)
+    for got, want in zip(f(given), expected, strict=True):
+        assert got.shape == want.shape
+        np.testing.assert_allclose(got, want, rtol=1e-15)
