@@ -65,7 +65,7 @@ _LINUX = {
 def text(target: Target) -> str:
     """The runtime as LLVM text for a target."""
     values = {"RECORD": RECORD, "POLL": str(POLL), "SPIN": str(SPIN)}
-    values |= {"MAX_THREADS": str(_MAX_THREADS), "EVERY": ", ".join(["i64 -1"] * 16)}
+    values |= {"MAX_THREADS": str(_MAX_THREADS), "CLAIM": "8", "EVERY": ", ".join(["i64 -1"] * 16)}
     files = ["common.ll", "serial.ll"]
     architecture, *_ = target.triple.split("-")
     if "linux" in target.triple and architecture in _LINUX:

@@ -20,9 +20,13 @@ from graphc_llvm.gemm.tiling import SCRATCH_BYTES_PER_THREAD, Tiling
 #: The caller's description of a problem, one 8-byte slot each; strides in elements.
 DESCRIPTION = SLOTS[:20]
 
-#: Multiply-adds below which a problem is one block.
-_SMALL = 1 << 18
+#: Multiply-adds of a block, at least: a few microseconds.
+_BLOCK = 1 << 18
+#: Blocks of a problem, unless they would be too large.
+_BLOCKS = 16
 
+#: What an element of A, B or C costs beside the arithmetic, in multiply-adds.
+_ELEMENT = 8
 #: What the epilogue costs, in multiply-adds for each element.
 _EPILOGUE = 16
 
@@ -45,7 +49,7 @@ def entry(module: Module, t: Tiling) -> str:
     long = f.both(f.compare("sge", s["k"], "4096"), f.compare("eq", s["batch"], "1"))
     small = f.compare("sle", area, str(t.partials // 4))
     work = f.mul(area, s["k"])
-    long = f.both(f.both(long, small), f.compare("sge", work, str(_SMALL)))
+    long = f.both(f.both(long, small), f.compare("sge", work, str(_BLOCK)))
     chunks = f.min(f.min(f.op(f"lshr i64 {work}, 17"), "32"), f.op(f"lshr i64 {s['k']}, 10"))
     then, otherwise = f.fresh("split"), f.fresh("whole")
     f.branch_if(long, then, otherwise)
@@ -161,9 +165,7 @@ def _cut(module: Module, t: Tiling, gemm: str, gemv: str, outer: str) -> str:
     )
     s = Slots(f)
     m, n, k = s["m"], s["n"], s["k"]
-    finishes = f.op(f"icmp ne ptr {s['epilogue']}, null")
-    cost = f.add(f.max(k, "1"), f.select(finishes, str(_EPILOGUE), "0"))
-    work = f.mul(f.mul(m, n), cost)
+    work = _work(f, s, m, n)
     s["m_block"], s["n_block"] = m, n
     s["m_blocks"] = s["n_blocks"] = s["group"] = "1"
     s["n_merged"] = "1"
@@ -171,21 +173,15 @@ def _cut(module: Module, t: Tiling, gemm: str, gemv: str, outer: str) -> str:
     is_gemv = _choose_unit(f, t, s, gemm, gemv, outer)
     with f.when(f.compare("sgt", k, str(t.depth))):
         s["depth"] = f.ceil_div(k, f.ceil_div(k, str(t.depth)))
-    small = f.both(f.compare("slt", work, str(_SMALL)), f.compare("sle", n, str(t.columns)))
+    small = f.both(f.compare("slt", work, str(2 * _BLOCK)), f.compare("sle", n, str(t.columns)))
     large = f.negate(small)
     with f.when(f.both(large, is_gemv)):
         _cut_vector(f, t, s, work)
     with f.when(f.both(large, f.negate(is_gemv))):
         _cut_matrix(f, t, s, work)
     s["units"] = f.mul(s["batch"], f.mul(s["n_blocks"], s["m_blocks"]))
-    m_block, n_block = s["m_block"], s["n_block"]
-    unit = f.mul(f.mul(m_block, n_block), cost)
-    with f.when(f.compare("slt", unit, str(_SMALL))):
-        s["group"] = f.ceil_div(str(_SMALL), unit)
-    # Two units at a time pack half as often; eight blocks are enough for as many threads.
-    pairs = f.both(f.compare("eq", s["batch"], "1"), f.compare("sge", s["units"], "15"))
-    pairs = f.both(pairs, f.compare("sgt", s["m_blocks"], "1"))
-    s["group"] = f.max(s["group"], f.select(pairs, "2", "1"))
+    unit = _work(f, s, s["m_block"], s["n_block"])
+    s["group"] = f.max("1", f.div(str(_BLOCK), unit))
     _choose_packing(f, t, s)
     f.do("ret void")
     f.finish()
@@ -223,33 +219,52 @@ def _choose_unit(f: Code, t: Tiling, s: Slots, gemm: str, gemv: str, outer: str)
     return is_gemv
 
 
+def _work(f: Code, s: Slots, m: Value, n: Value) -> Value:
+    """What a part of C of m rows and n columns costs, in multiply-adds."""
+    elements = f.add(f.mul(f.add(m, n), s["k"]), f.mul(m, n))
+    finishes = f.op(f"icmp ne ptr {s['epilogue']}, null")
+    each = f.add(s["k"], f.select(finishes, str(_EPILOGUE), "0"))
+    return f.add(f.mul(elements, str(_ELEMENT)), f.mul(f.mul(m, n), each))
+
+
+def _wanted(f: Code, work: Value) -> Value:
+    """How many blocks a product should have."""
+    return _power_of_two(f, f.min(f.div(work, str(_BLOCK)), str(_BLOCKS)))
+
+
+def _power_of_two(f: Code, count: Value) -> Value:
+    """The largest one up to ``count``, at least 1: it has as many parts for each thread."""
+    zeros = f.call("i64", "llvm.ctlz.i64", ("i64", f.max("1", count)), ("i1", "true"))
+    return f.op(f"lshr i64 {-1 << 63}, {zeros}")
+
+
 def _cut_vector(f: Code, t: Tiling, s: Slots, work: Value) -> None:
-    """Units of 2^18 multiply-adds, at least 256 and at most 2048 columns."""
+    """Blocks of columns: whole cache lines."""
     n = s["n"]
-    blocks = f.ceil_div(work, str(_SMALL))
-    n_block = f.min(f.max(f.ceil_div(n, blocks), "256"), "2048")
+    n_block = f.min(f.ceil_div(n, _wanted(f, work)), "2048")
     n_block = f.op(f"and i64 {f.add(n_block, '63')}, -64")
     s["n_block"], s["n_blocks"] = n_block, f.ceil_div(n, n_block)
+    s["n_merged"] = str(_BLOCKS)
 
 
 def _cut_matrix(f: Code, t: Tiling, s: Slots, work: Value) -> None:
-    """About one unit per 2^20 multiply-adds, at most 16 but none above 2^27."""
+    """Blocks of rows or of columns, whichever are more; none above 2^27 multiply-adds."""
     width = str(t.vectors * t.lanes)
     m, n = s["m"], s["n"]
-    wanted = f.max("1", f.min(f.op(f"lshr i64 {work}, 20"), "16"))
+    wanted = _wanted(f, work)
     panels = f.ceil_div(n, width)
     fewest = f.ceil_div(n, str(t.columns))
-    # Splitting n repeats no packing of B, but leaves fewer columns to share packed A.
+    # Blocks of a column share packed B, those of a row packed A.
     split = f.min(wanted, f.ceil_div(panels, "2"))
-    low = f.compare("sle", m, "256")
-    n_blocks = f.max(fewest, f.select(low, split, "1"))
-    # Fewer than 64 rows would use packed B too little.
-    most = f.max("1", f.op(f"lshr i64 {m}, 6"))
+    n_blocks = f.max(fewest, f.select(f.compare("sgt", n, m), split, "1"))
+    # Fewer rows would use packed B too little.
+    most = _power_of_two(f, f.div(m, "48"))
     bound = f.op(f"lshr i64 {work}, 27")
     m_blocks = f.min(f.max(f.ceil_div(wanted, n_blocks), f.ceil_div(bound, n_blocks)), most)
     n_blocks = f.max(n_blocks, f.min(f.ceil_div(bound, m_blocks), f.ceil_div(panels, "2")))
     n_block = f.mul(f.ceil_div(panels, n_blocks), width)
-    m_block = f.mul(f.ceil_div(f.ceil_div(m, str(t.rows)), m_blocks), str(t.rows))
+    # Tiles fill an even number of rows.
+    m_block = f.op(f"and i64 {f.add(f.ceil_div(m, m_blocks), '1')}, -2")
     s["n_block"], s["m_block"] = n_block, m_block
     s["n_blocks"], s["m_blocks"] = f.ceil_div(n, n_block), f.ceil_div(m, m_block)
     s["n_merged"] = f.div(str(t.columns), n_block)

@@ -1,16 +1,14 @@
 ; The worker threads, on Linux. See runtime.py.
 
-@generation = internal global i32 0, align 64
-@sleepers = internal global i32 0
-@state = internal global i64 0, align 64
-@next = internal global i64 0, align 64
-@fn = internal global ptr null, align 64
-@args = internal global ptr null
-@blocks = internal global i64 0
-@chunk = internal global i64 0
-@float_mode = internal global i64 0
-@started = internal global i64 0, align 64
+; A region: state, function, arguments, threads, floating-point mode. One cache line.
+%region = type { i64, ptr, ptr, i64, i64 }
+@region = internal global %region zeroinitializer, align 64
+; Of each thread: the next block of its share, and the end. Two cache lines, as processors
+; fetch pairs of them.
+@shares = internal global [MAX_THREADS x [16 x i64]] zeroinitializer, align 128
+@sleepers = internal global i32 0, align 64
 @busy = internal global i32 0, align 64
+@started = internal global i64 0
 
 declare i64 @syscall(i64, ...)
 declare i32 @clock_gettime(i32, ptr)
@@ -68,59 +66,151 @@ no:
   ret i1 false
 }
 
+; The next blocks of a share: the first one and how many, none if it is used up. Three of
+; four: those that are left are for threads that have nothing else to do.
+define internal { i64, i64 } @claim(ptr %share) {
+entry:
+  %end_field = getelementptr i64, ptr %share, i64 1
+  %end = load atomic i64, ptr %end_field monotonic, align 8
+  %first = load atomic i64, ptr %share monotonic, align 8
+  br label %look
+look:
+  %begin = phi i64 [ %first, %entry ], [ %seen, %some ]
+  %left = sub i64 %end, %begin
+  %any = icmp sgt i64 %left, 0
+  br i1 %any, label %some, label %none
+some:
+  %quarter = lshr i64 %left, 2
+  %most = sub i64 %left, %quarter
+  %count = call i64 @llvm.umin.i64(i64 %most, i64 CLAIM)
+  %after = add i64 %begin, %count
+  %swap = cmpxchg ptr %share, i64 %begin, i64 %after monotonic monotonic
+  %seen = extractvalue { i64, i1 } %swap, 0
+  %won = extractvalue { i64, i1 } %swap, 1
+  br i1 %won, label %mine, label %look
+mine:
+  %pair = insertvalue { i64, i64 } poison, i64 %begin, 0
+  %claimed = insertvalue { i64, i64 } %pair, i64 %after, 1
+  ret { i64, i64 } %claimed
+none:
+  ret { i64, i64 } zeroinitializer
+}
+
+; Run the blocks of the share of thread %id, then what is left of the shares of others. Returns
+; how many it were, or -1 if interrupted.
+define internal i64 @take(ptr %rt, i64 %id) {
+entry:
+  %fn = load ptr, ptr getelementptr (%region, ptr @region, i32 0, i32 1)
+  %args = load ptr, ptr getelementptr (%region, ptr @region, i32 0, i32 2)
+  %threads = load i64, ptr getelementptr (%region, ptr @region, i32 0, i32 3)
+  br label %thread
+thread:
+  %k = phi i64 [ 0, %entry ], [ %k_next, %empty ]
+  %before = phi i64 [ 0, %entry ], [ %done, %empty ]
+  %turned = add i64 %id, %k
+  %wrapped = sub i64 %turned, %threads
+  %inside = icmp ult i64 %turned, %threads
+  %owner = select i1 %inside, i64 %turned, i64 %wrapped
+  %share = getelementptr [16 x i64], ptr @shares, i64 %owner
+  br label %next
+next:
+  %done = phi i64 [ %before, %thread ], [ %more, %block ]
+  %blocks = call { i64, i64 } @claim(ptr %share)
+  %begin = extractvalue { i64, i64 } %blocks, 0
+  %end = extractvalue { i64, i64 } %blocks, 1
+  %some = icmp ult i64 %begin, %end
+  br i1 %some, label %block, label %empty
+block:
+  call void %fn(ptr %args, i64 %begin, i64 %end, i64 %id)
+  %count = sub i64 %end, %begin
+  %more = add i64 %done, %count
+  %polled = call i32 @gc_poll(ptr %rt)
+  %go_on = icmp eq i32 %polled, 0
+  br i1 %go_on, label %next, label %interrupted
+empty:
+  %k_next = add i64 %k, 1
+  %others = icmp ult i64 %k_next, %threads
+  br i1 %others, label %thread, label %finished
+finished:
+  ret i64 %done
+interrupted:
+  ret i64 -1
+}
+
+; Cut blocks into a share for each thread.
+define internal void @divide(i64 %blocks, i64 %threads) {
+entry:
+  br label %loop
+loop:
+  %i = phi i64 [ 0, %entry ], [ %j, %loop ]
+  %begin = phi i64 [ 0, %entry ], [ %end, %loop ]
+  %share = getelementptr [16 x i64], ptr @shares, i64 %i
+  %end_field = getelementptr i64, ptr %share, i64 1
+  %j = add i64 %i, 1
+  %part = mul i64 %blocks, %j
+  %end = udiv i64 %part, %threads
+  store i64 %begin, ptr %share
+  store i64 %end, ptr %end_field
+  %more = icmp ult i64 %j, %threads
+  br i1 %more, label %loop, label %done
+done:
+  ret void
+}
+
+; Leave nothing to take.
+define internal void @cancel(i64 %threads) {
+entry:
+  br label %loop
+loop:
+  %i = phi i64 [ 0, %entry ], [ %j, %loop ]
+  %share = getelementptr [16 x i64], ptr @shares, i64 %i
+  store atomic i64 4611686018427387904, ptr %share monotonic, align 8
+  %j = add i64 %i, 1
+  %more = icmp ult i64 %j, %threads
+  br i1 %more, label %loop, label %done
+done:
+  ret void
+}
+
 define internal ptr @worker(ptr %unused) {
 entry:
   br label %top
 top:
-  %seen = load atomic i32, ptr @generation seq_cst, align 4
-  br label %look
-look:
-  %s = load atomic i64, ptr @state acquire, align 8
+  %s = load atomic i64, ptr @region seq_cst, align 8
   %open = and i64 %s, 1048576
   %closed = icmp eq i64 %open, 0
   %entered_bits = lshr i64 %s, 10
   %entered = and i64 %entered_bits, 1023
-  %limit = lshr i64 %s, 32
+  %limit_bits = lshr i64 %s, 22
+  %limit = and i64 %limit_bits, 1023
   %full = icmp uge i64 %entered, %limit
   %out = or i1 %closed, %full
   br i1 %out, label %idle, label %enter
 enter:
   %inside = add i64 %s, 1025
-  %swap = cmpxchg ptr @state, i64 %s, i64 %inside acq_rel acquire
+  %swap = cmpxchg ptr @region, i64 %s, i64 %inside acq_rel acquire
   %won = extractvalue { i64, i1 } %swap, 1
-  br i1 %won, label %work, label %look
+  br i1 %won, label %work, label %top
 work:
   %id = add i64 %entered, 1
-  %mode = load i64, ptr @float_mode
+  %mode = load i64, ptr getelementptr (%region, ptr @region, i32 0, i32 4)
   call void @set_float_mode(i64 %mode)
-  %fn = load ptr, ptr @fn
-  %args = load ptr, ptr @args
-  %blocks = load i64, ptr @blocks
-  %chunk = load i64, ptr @chunk
-  br label %take
-take:
-  %begin = atomicrmw add ptr @next, i64 %chunk monotonic
-  %left = icmp slt i64 %begin, %blocks
-  br i1 %left, label %block, label %leave
-block:
-  %stop = add i64 %begin, %chunk
-  %end = call i64 @llvm.umin.i64(i64 %stop, i64 %blocks)
-  call void %fn(ptr %args, i64 %begin, i64 %end, i64 %id)
-  br label %take
-leave:
-  %old = atomicrmw sub ptr @state, i64 1 acq_rel
+  %done = call i64 @take(ptr null, i64 %id)
+  %old = atomicrmw sub ptr @region, i64 1 acq_rel
   %active = and i64 %old, 2098175
   %last = icmp eq i64 %active, 2097153
   br i1 %last, label %wake, label %top
 wake:
-  call void @futex_wake(ptr @state, i32 1)
+  call void @futex_wake(ptr @region, i32 1)
   br label %top
 idle:
-  %soon = call i1 @spin(ptr @generation, i32 -1, i32 %seen)
+  %generation_bits = lshr i64 %s, 32
+  %generation = trunc i64 %generation_bits to i32
+  %soon = call i1 @spin(ptr getelementptr (i8, ptr @region, i64 4), i32 -1, i32 %generation)
   br i1 %soon, label %top, label %sleep
 sleep:
   %more = atomicrmw add ptr @sleepers, i32 1 seq_cst
-  call void @futex_wait(ptr @generation, i32 %seen)
+  call void @futex_wait(ptr getelementptr (i8, ptr @region, i64 4), i32 %generation)
   %less = atomicrmw sub ptr @sleepers, i32 1 seq_cst
   br label %top
 }
@@ -180,66 +270,58 @@ ready:
   %deserted = icmp eq i64 %workers, 0
   br i1 %deserted, label %give_up, label %publish
 publish:
-  %part = lshr i64 %blocks, 12
-  %chunk = call i64 @llvm.umax.i64(i64 %part, i64 1)
-  store ptr %fn, ptr @fn
-  store ptr %args, ptr @args
-  store i64 %blocks, ptr @blocks
-  store i64 %chunk, ptr @chunk
+  call void @divide(i64 %blocks, i64 %wanted)
+  store ptr %fn, ptr getelementptr (%region, ptr @region, i32 0, i32 1)
+  store ptr %args, ptr getelementptr (%region, ptr @region, i32 0, i32 2)
+  store i64 %wanted, ptr getelementptr (%region, ptr @region, i32 0, i32 3)
   %mode = call i64 @float_mode_now()
-  store i64 %mode, ptr @float_mode
-  store atomic i64 0, ptr @next monotonic, align 8
-  %limit_bits = shl i64 %limit, 32
-  %opened = or i64 %limit_bits, 1048576
-  store atomic i64 %opened, ptr @state seq_cst, align 8
-  %g = atomicrmw add ptr @generation, i32 1 seq_cst
+  store i64 %mode, ptr getelementptr (%region, ptr @region, i32 0, i32 4)
+  %before = load atomic i64, ptr @region monotonic, align 8
+  %generation = and i64 %before, -4294967296
+  %limit_bits = shl i64 %limit, 22
+  %opened = or i64 %limit_bits, 4296015872
+  %new = add i64 %generation, %opened
+  store atomic i64 %new, ptr @region seq_cst, align 8
   %asleep = load atomic i32, ptr @sleepers seq_cst, align 4
   %all_awake = icmp eq i32 %asleep, 0
   br i1 %all_awake, label %take, label %wake
 wake:
   %count = trunc i64 %limit to i32
-  call void @futex_wake(ptr @generation, i32 %count)
+  call void @futex_wake(ptr getelementptr (i8, ptr @region, i64 4), i32 %count)
   br label %take
 take:
-  %begin = atomicrmw add ptr @next, i64 %chunk monotonic
-  %left = icmp slt i64 %begin, %blocks
-  br i1 %left, label %block, label %close
-block:
-  %stop = add i64 %begin, %chunk
-  %end = call i64 @llvm.umin.i64(i64 %stop, i64 %blocks)
-  call void %fn(ptr %args, i64 %begin, i64 %end, i64 0)
-  %polled = call i32 @gc_poll(ptr %rt)
-  %go_on = icmp eq i32 %polled, 0
-  br i1 %go_on, label %take, label %cancel
-cancel:
-  store atomic i64 4611686018427387904, ptr @next monotonic, align 8
+  %done = call i64 @take(ptr %rt, i64 0)
+  %interrupted = icmp slt i64 %done, 0
+  br i1 %interrupted, label %stop, label %close
+stop:
+  call void @cancel(i64 %wanted)
   br label %close
 close:
-  %status = phi i32 [ 0, %take ], [ 2, %cancel ]
-  %before = atomicrmw and ptr @state, i64 -1048577 acq_rel
-  %inside = and i64 %before, 1023
+  %status = phi i32 [ 0, %take ], [ 2, %stop ]
+  %was = atomicrmw and ptr @region, i64 -1048577 acq_rel
+  %inside = and i64 %was, 1023
   %nobody = icmp eq i64 %inside, 0
-  br i1 %nobody, label %done, label %join
+  br i1 %nobody, label %finished, label %join
 join:
-  %value = load atomic i64, ptr @state acquire, align 8
+  %value = load atomic i64, ptr @region acquire, align 8
   %active = and i64 %value, 1023
   %empty = icmp eq i64 %active, 0
-  br i1 %empty, label %done, label %patience
+  br i1 %empty, label %finished, label %patience
 patience:
   %low = trunc i64 %active to i32
-  %changed = call i1 @spin(ptr @state, i32 1023, i32 %low)
+  %changed = call i1 @spin(ptr @region, i32 1023, i32 %low)
   br i1 %changed, label %join, label %sleep
 sleep:
-  %marked = atomicrmw or ptr @state, i64 2097152 acq_rel
+  %marked = atomicrmw or ptr @region, i64 2097152 acq_rel
   %now_waiting = or i64 %marked, 2097152
   %still = and i64 %marked, 1023
   %over = icmp eq i64 %still, 0
-  br i1 %over, label %done, label %wait
+  br i1 %over, label %finished, label %wait
 wait:
   %expected = trunc i64 %now_waiting to i32
-  call void @futex_wait(ptr @state, i32 %expected)
+  call void @futex_wait(ptr @region, i32 %expected)
   br label %join
-done:
+finished:
   store atomic i32 0, ptr @busy release, align 4
   ret i32 %status
 give_up:
@@ -254,7 +336,7 @@ alone:
 define void @gc_reset() {
   store i64 0, ptr @started
   store i32 0, ptr @sleepers
-  store i64 0, ptr @state
+  store i64 0, ptr @region
   store i32 0, ptr @busy
   ret void
 }
