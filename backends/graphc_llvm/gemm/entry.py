@@ -42,15 +42,10 @@ def entry(module: Module, t: Tiling) -> str:
     f.do(f"%args = alloca [{len(SLOTS)} x i64], align 8")
     s = Slots(f)
     _normalise(f, t, s)
-    area = f.mul(s["m"], s["n"])
     with f.guard(f.compare("slt", f.min(f.min(s["m"], s["n"]), s["batch"]), "1"), "i32 0"):
         pass
-    # A small result of a long sum has too few parts for the threads: split the sum.
-    long = f.both(f.compare("sge", s["k"], "4096"), f.compare("eq", s["batch"], "1"))
-    small = f.compare("sle", area, str(t.partials // 4))
-    work = f.mul(area, s["k"])
-    long = f.both(f.both(long, small), f.compare("sge", work, str(_BLOCK)))
-    chunks = f.min(f.min(f.op(f"lshr i64 {work}, 17"), "32"), f.op(f"lshr i64 {s['k']}, 10"))
+    chunks = _chunks(f, t, s)
+    long = f.compare("sgt", chunks, "1")
     then, otherwise = f.fresh("split"), f.fresh("whole")
     f.branch_if(long, then, otherwise)
     f.label(then)
@@ -60,6 +55,26 @@ def entry(module: Module, t: Tiling) -> str:
     f.do(f"ret i32 {f.call('i32', run, ('ptr', '%rt'), ('ptr', '%args'))}")
     f.finish()
     return f.name
+
+
+def _chunks(f: Code, t: Tiling, s: Slots) -> Value:
+    """Parts of the sum that are added up at the end.
+
+    A small result of a long sum has too few parts for the threads otherwise. Of a matrix with
+    contiguous rows that is multiplied by a vector each thread reads rows, as in other passes
+    over it, so that they may be in its cache.
+    """
+    m, n, k = s["m"], s["n"], s["k"]
+    area = f.mul(m, n)
+    work = f.mul(area, k)
+    long = f.both(f.compare("sge", k, "4096"), f.compare("sge", work, str(_BLOCK)))
+    parts = f.min(f.min(f.op(f"lshr i64 {work}, 17"), "32"), f.op(f"lshr i64 {k}, 10"))
+    rows = f.both(f.compare("eq", m, "1"), f.compare("eq", s["b_cs"], str(t.itemsize)))
+    rows = f.both(rows, f.compare("sge", work, str(_BLOCK // 2)))
+    few = f.select(rows, f.min("4", f.op(f"lshr i64 {k}, 6")), "1")
+    chunks = f.max(few, f.select(long, parts, "1"))
+    fits = f.compare("sle", area, str(t.partials // 4))
+    return f.select(f.both(fits, f.compare("eq", s["batch"], "1")), chunks, "1")
 
 
 def _normalise(f: Code, t: Tiling, s: Slots) -> None:
@@ -119,7 +134,7 @@ def _split(module: Module, t: Tiling, unpack: str) -> str:
     m, n, k = s["m"], s["n"], s["k"]
     area = f.op(f"and i64 {f.add(f.mul(m, n), str(t.lanes - 1))}, {-t.lanes}")
     chunks = f.min("%chunks", f.div(str(t.partials), area))
-    part = f.op(f"and i64 {f.add(f.ceil_div(k, chunks), '63')}, -64")
+    part = f.op(f"and i64 {f.add(f.ceil_div(k, chunks), '15')}, -16")
     chunks = f.ceil_div(k, part)
     partials = f.offset(s["scratch"], str(t.partials_offset))
     item = str(t.itemsize)
