@@ -21,11 +21,17 @@ which means one thread and no interruption):
 The pool serves one region at a time; a call that finds it taken runs its blocks itself.
 Workers wait for a region by spinning for `SPIN` ns, then asleep. A region is open while
 blocks are left: a worker that comes later does not enter, so nobody ever waits for a worker
-that the system has not given a core. Blocks are handed out by an atomic counter.
+that the system has not given a core.
 
-The word ``state`` of a region is ``active | entered << 10 | open << 20 | waiting << 21 |
-limit << 32``: workers inside, workers that ever entered, whether more may, whether the caller
-sleeps until none is inside, how many may enter.
+Each thread has a share of the blocks, those that follow each other: so it copies operands
+once that several blocks use, and finds in its cache what it had there in the last region. Of
+what is left of a share three of four blocks, at most `CLAIM`, are taken at a time. Who has
+used up the own share takes from those of others.
+
+The first word of a region is ``active | entered << 10 | open << 20 | waiting << 21 |
+limit << 22 | generation << 32``: workers inside, workers that ever entered, whether more may,
+whether the caller sleeps until none is inside, how many may enter, and a number that each
+region changes.
 """
 
 from __future__ import annotations
@@ -48,6 +54,8 @@ _NAME = re.compile(r"(?<![%@\w.])[A-Z]\w*(?:\.\w+)?")
 RECORD = "{ i64, i32, i32, ptr, i64 }"
 #: A worker or caller spins this long (ns) before it sleeps.
 SPIN = 50_000
+#: Blocks that are taken at a time, at most.
+CLAIM = 8
 #: Signals are looked at this often (ns).
 POLL = 30_000_000
 #: Functions that programs may call.
@@ -64,8 +72,8 @@ _LINUX = {
 
 def text(target: Target) -> str:
     """The runtime as LLVM text for a target."""
-    values = {"RECORD": RECORD, "POLL": str(POLL), "SPIN": str(SPIN)}
-    values |= {"MAX_THREADS": str(_MAX_THREADS), "CLAIM": "8", "EVERY": ", ".join(["i64 -1"] * 16)}
+    values = {"RECORD": RECORD, "POLL": str(POLL), "SPIN": str(SPIN), "CLAIM": str(CLAIM)}
+    values |= {"MAX_THREADS": str(_MAX_THREADS), "EVERY": ", ".join(["i64 -1"] * 16)}
     files = ["common.ll", "serial.ll"]
     architecture, *_ = target.triple.split("-")
     if "linux" in target.triple and architecture in _LINUX:

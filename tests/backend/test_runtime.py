@@ -94,6 +94,48 @@ done:
         f(np.zeros(1, np.int64))
 
 
+@LINUX
+def test_each_thread_begins_with_its_share() -> None:
+    """No block of the first half ends before one of the second half has begun."""
+    body = """
+entry:
+  %arrived = load ptr, ptr %bufs
+  %second = icmp sge i64 %begin, 32
+  %half = zext i1 %second to i64
+  %mine = getelementptr i64, ptr %arrived, i64 %half
+  %other_half = xor i64 %half, 1
+  %other = getelementptr i64, ptr %arrived, i64 %other_half
+  %worker_field = getelementptr ptr, ptr %bufs, i64 1
+  %workers = load ptr, ptr %worker_field
+  br label %note
+note:
+  %i = phi i64 [ %begin, %entry ], [ %j, %note ]
+  %place = getelementptr i64, ptr %workers, i64 %i
+  store i64 %worker, ptr %place
+  %j = add i64 %i, 1
+  %more = icmp slt i64 %j, %end
+  br i1 %more, label %note, label %arrive
+arrive:
+  %count = sub i64 %end, %begin
+  %old = atomicrmw add ptr %mine, i64 %count seq_cst
+  br label %wait
+wait:
+  %n = load atomic i64, ptr %other seq_cst, align 8
+  %met = icmp sge i64 %n, 1
+  br i1 %met, label %done, label %wait
+done:
+  ret void"""
+    program, block = parallel(64, body)
+    signature = Signature(((int64, (2,)), (int64, (64,))), (), result="none", work=10**9)
+    f = build(program, signature, fail, block=block, threads=2).callable
+    for _ in range(20):
+        arrived, workers = np.zeros(2, np.int64), np.full(64, -1)
+        f(arrived, workers)
+        assert arrived.tolist() == [32, 32]
+        assert (workers[0], workers[32]) == (0, 1)
+        assert set(workers.tolist()) == {0, 1}
+
+
 def test_regions_of_several_python_threads() -> None:
     f = counting(2).callable
     results = [(np.zeros(BLOCKS, np.int64), np.zeros(16, np.int64)) for _ in range(4)]

@@ -106,7 +106,7 @@ give_up:
   ret void
 }
 
-; Blocks on this thread: four, then four times as many while they take no longer than POLL, because
+; Blocks on this thread: CLAIM, then four times as many while they take no longer than POLL, because
 ; a function that is given several can share work between them.
 define internal i32 @serial(ptr %rt, ptr %fn, ptr %args, i64 %blocks) {
 entry:
@@ -114,7 +114,7 @@ entry:
   br i1 %some, label %block, label %done
 block:
   %begin = phi i64 [ 0, %entry ], [ %end, %more ]
-  %count = phi i64 [ 4, %entry ], [ %following, %more ]
+  %count = phi i64 [ CLAIM, %entry ], [ %following, %more ]
   %start = call i64 @now()
   %stop_at = add i64 %begin, %count
   %end = call i64 @llvm.umin.i64(i64 %stop_at, i64 %blocks)
