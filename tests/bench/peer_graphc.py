@@ -166,10 +166,12 @@ def adam(state: State, gradients: list[gr.Expr], rate: float) -> dict[Any, Any]:
 
 
 @cache
-def trainer(activation: str, optimizer: str, rate: float) -> tuple[State, Any]:
+def trainer(
+    activation: str, optimizer: str, rate: float, batch: int | str = "batch"
+) -> tuple[State, Any]:
     state = State()
-    x = gr.matrix("x", "batch", SIZES[0])
-    labels = gr.vector("labels", "batch", dtype="int64")
+    x = gr.matrix("x", batch, SIZES[0])
+    labels = gr.vector("labels", batch, dtype="int64")
     loss = gr.nn.cross_entropy(network(state.params, x, activation), labels)
     gradients = gr.grad(loss, state.params)
     updates = (sgd if optimizer == "sgd" else adam)(state, gradients, rate)

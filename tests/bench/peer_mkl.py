@@ -44,15 +44,14 @@ def product(w: Workload, data: Data) -> Run:
 
     def where(x: Any) -> list[Any]:
         steps = [c_longlong(x.strides[0] // x.itemsize)] if x.ndim == 3 else []
-        return [c_void_p(x.ctypes.data), c_int(x.shape[-1]), *steps]
+        return [x.ctypes.data_as(c_void_p), c_int(x.shape[-1]), *steps]
 
     sizes = map(c_int, (m, n, k))
     arguments = [c_int(ROWS), *stored, *sizes, number(1), *where(a), *where(b), number(0)]
     arguments += [*where(c), *([c_int(len(a))] if a.ndim == 3 else [])]
     f = LIBRARY[f"cblas_{letter}gemm{'_batch_strided' if a.ndim == 3 else ''}"]
     f.restype = None
-    held = a, b  # the call has pointers into them
-    return Run(partial(f, *arguments), (), lambda _: [c] if held else [])
+    return Run(partial(f, *arguments), (), lambda _: [c])
 
 
 TASKS = {"product": product}

@@ -36,16 +36,23 @@ FULL = (
     "bench_limits",
     "bench_workloads --threads 1",
     "bench_workloads --threads 2",
+    "bench_floors --threads 1",
+    "bench_floors --threads 2",
+    "bench_batch --threads 1",
+    "bench_batch --threads 2",
     "bench_calls",
     "bench_compile",
     "bench_cache",
     "bench_scaling",
     "bench_sparse",
+    "bench_memory",
     "bench_threads",
+    "bench_threads --busy 2",
     "bench_denormals",
     "bench_gemm float32",
     "bench_gemm float64",
 )
+LIMIT = 1800  # seconds for one of them
 PAGES = ("docs/performance.md", "README.md")
 PICTURE = "images/peers.svg"
 #: Workloads of the short table for README.md.
@@ -73,16 +80,20 @@ def collect(commands: tuple[str, ...]) -> dict[str, Any]:
             name, *options = command.split()
             script = str(Path(__file__).with_name(f"{name}.py"))
             print(f"\n## {command}", flush=True)
-            done = subprocess.run(
-                [sys.executable, script, *options, "--json", str(path)], check=False
-            )
-            print(f"\n{time.perf_counter() - start:.0f} s")
-            if done.returncode:
+            if not succeeds([sys.executable, script, *options, "--json", str(path)]):
                 whole["failed"].append(command)
+            print(f"\n{time.perf_counter() - start:.0f} s")
             if path.exists():
                 add(whole, json.loads(path.read_text()))
                 path.unlink()
     return whole
+
+
+def succeeds(command: Sequence[str]) -> bool:
+    try:
+        return subprocess.run(command, check=False, timeout=LIMIT).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def add(whole: dict[str, Any], found: dict[str, Any]) -> None:
@@ -114,9 +125,13 @@ def write_documents(found: dict[str, Any]) -> None:
     elif results:
         draw(results, origin(found).strip(), ROOT / "docs" / PICTURE)
         tables["picture"] = f"![Times as fast as the best peer]({PICTURE})\n"
-    for page in PAGES:
-        path = ROOT / page
-        path.write_text(filled(path.read_text(), tables))
+    pages = {ROOT / page: (ROOT / page).read_text() for page in PAGES}
+    for path, text in pages.items():
+        path.write_text(filled(text, tables))
+    places = {place[1] for text in pages.values() for place in _PLACE.findall(text)}
+    for kind, names in (("place", tables.keys() - places), ("table", places - tables.keys())):
+        if names:
+            print(f"no {kind} for {', '.join(sorted(names))}")
 
 
 def summary(results: Sequence[dict[str, Any]]) -> Table:

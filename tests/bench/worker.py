@@ -69,7 +69,7 @@ def prepare(peer: Any, name: str, clock: str) -> tuple[Timed, dict[str, Any]]:
     seconds = time.perf_counter() - start
     for _ in range(STEPS - 1 if workload.task == "training" else 0):
         found = run.call(*run.inputs)
-    error = workload.error(run.results(found), data)
+    error = workload.error(run.results(found), data) if run.results else 0.0
     timed = Timed(run, clock)
     timed.calibrate()
     return timed, {"compile": seconds, "error": error, "wrong": error > workload.tolerance}

@@ -68,11 +68,14 @@ class Workload:
 
 @dataclass(frozen=True)
 class Run:
-    """What to time, ``call(*inputs)``, and the arrays in what it returns."""
+    """What to time, ``call(*inputs)``, and the arrays in what it returns.
+
+    Without ``results`` it is a lower bound that computes nothing.
+    """
 
     call: Callable[..., Any]
     inputs: tuple[Any, ...]
-    results: Callable[[Any], list[Any]] = list
+    results: Callable[[Any], list[Any]] | None = list
 
 
 def relative(found: Array, expected: Array) -> float:
