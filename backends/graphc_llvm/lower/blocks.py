@@ -26,7 +26,8 @@ from graphc_llvm.lower.vector import shape_of
 #: The number of a block, named as no graph can name it.
 BLOCK = "#block"
 
-_PARAMS = [("i64", "begin"), ("i64", "end"), ("i64", "worker")]
+#: What such a function is given beside ``args``.
+PARAMS = [("i64", "begin"), ("i64", "end"), ("i64", "worker")]
 
 
 def block_count(code: Code, extent: Bound, loop: Loop) -> Bound:
@@ -166,7 +167,7 @@ class Blocks:
 
     def _block_function(self) -> tuple[str, Value]:
         """Write it; its name and the arguments to call it with."""
-        code = Closure(self.code, self.symbol, _PARAMS)
+        code = Closure(self.code, self.symbol, PARAMS)
         nest = open_nest(self.frame, code, self.rows, "%worker")
         nest.run(self.before)
         bounds: tuple[Bound, Bound] = (0, 1) if self.blocks == 1 else ("%begin", "%end")

@@ -1,6 +1,7 @@
-"""A contraction kernel: calls of the library's matrix product over the batch.
+"""A contraction kernel: calls of products over the batch, of the library's or of own ones.
 
-The library multiplies floats; products of other types, and small ones, are written as loops.
+The library multiplies floats. Products of few numbers have functions of their own, for their
+sizes and strides; products of other types are written as loops.
 """
 
 from __future__ import annotations
@@ -24,20 +25,24 @@ from graphc.loops.ir import (
     Statement,
     Store,
 )
-from graphc.types import Shape, Size, same_size
-from graphc_llvm.emit import Module, Value
+from graphc.types import Shape, Size, product, same_size
+from graphc_llvm.emit import Value
+from graphc_llvm.gemm.small import Small, small_product
+from graphc_llvm.lower.blocks import PARAMS, block_count, block_size, run_blocks
+from graphc_llvm.lower.closure import Closure
 from graphc_llvm.lower.code import Bound, Code
 from graphc_llvm.lower.epilogue import epilogue
 from graphc_llvm.lower.frame import Finder, Frame
 from graphc_llvm.lower.kernels import lower_kernel
-from graphc_llvm.lower.memory import Place
-from graphc_llvm.lower.nest import Nest
 
 SYMBOLS: Final = {"float32": "gc_gemm_f32", "float64": "gc_gemm_f64"}
 
-#: Products of at most so many multiply-adds and terms of a sum are small.
-MOST_WORK = 1 << 11
-MOST_TERMS = 32
+#: Products of at most so many multiply-adds, and so many elements of B, are small.
+MOST_WORK = 1 << 18
+MOST_COLUMNS = 1 << 12
+
+#: Multiply-adds that take as long as an operation of a loop.
+_WORK = 4
 
 
 def collapsed(kernel: ContractionKernel) -> tuple[Shape, tuple[Shape, Shape, Shape]]:
@@ -62,20 +67,24 @@ def collapsed(kernel: ContractionKernel) -> tuple[Shape, tuple[Shape, Shape, Sha
 
 def in_library(kernel: ContractionKernel) -> bool:
     """Whether the library multiplies this: floats, unless they are few."""
-    return kernel.dtype.name in SYMBOLS and not is_small(kernel)
+    return kernel.dtype.name in SYMBOLS and small(kernel) is None
 
 
-def is_small(kernel: ContractionKernel) -> bool:
-    """Whether a product takes less time than choosing how to cut it: sizes and strides are
-    numbers, and its sums are written term by term."""
-    steps = (s for o in (kernel.a, kernel.b, kernel.out) for s in (o.row, o.column))
-    numbers = [s for s in (kernel.m, kernel.k, kernel.n, *steps) if isinstance(s, int)]
-    if kernel.dtype.name not in SYMBOLS or len(numbers) < 9:
-        return False
-    m, k, n, *_, b_column, _, out_column = numbers
-    side_by_side = n == 1 or (b_column == out_column == 1)
-    most = MOST_WORK if side_by_side else MOST_WORK // 8
-    return 1 <= k <= MOST_TERMS and m * k * n <= most
+def small(kernel: ContractionKernel) -> Small | None:
+    """A product that takes less time than choosing how to cut it: its sizes and strides are
+    numbers, and columns or rows of the result are contiguous."""
+    operands = (kernel.a, kernel.b, kernel.out)
+    sizes = (kernel.m, kernel.k, kernel.n, *(s for o in operands for s in (o.row, o.column)))
+    numbers = [s for s in sizes if isinstance(s, int)]
+    if kernel.dtype.name not in SYMBOLS or len(numbers) < len(sizes):
+        return None
+    m, k, n, *steps = numbers
+    a, b, c = ((steps[i], steps[i + 1]) for i in (0, 2, 4))
+    few = min(m, k, n) >= 1 and m * k * n <= MOST_WORK and k * min(m, n) <= MOST_COLUMNS
+    contiguous = 1 in c or m == 1 or n == 1
+    if not few or not contiguous:
+        return None
+    return Small(kernel.dtype.name, m, k, n, a, b, c, kernel.accumulate)
 
 
 def as_loops(kernel: ContractionKernel) -> LoopKernel:
@@ -89,7 +98,7 @@ def as_loops(kernel: ContractionKernel) -> LoopKernel:
         "sum",
         add=kernel.accumulate,
     )
-    body = (*_terms(kernel, batch, column), add)
+    body: tuple[Statement, ...] = (_sum(kernel, batch, column), add)
     if not single:
         body = (Loop("j", kernel.n, "vector", body),)
     extents = (*kernel.batch_shape, kernel.m)
@@ -102,29 +111,16 @@ def as_loops(kernel: ContractionKernel) -> LoopKernel:
     return LoopKernel(kernel.name, body, kernel.label)
 
 
-def _terms(kernel: ContractionKernel, batch: list[str], column: str) -> tuple[Statement, ...]:
-    """The sum of an element: term by term, or a loop, whose lanes are columns or terms."""
-    a, b, dtype = kernel.a, kernel.b, kernel.dtype
-    if not is_small(kernel):
-        body = (
-            Load("a", a.buffer, _element(a, batch, "i", "k")),
-            Load("b", b.buffer, _element(b, batch, "k", column)),
-            Compute("ab", "mul", ("a", "b"), dtype),
-            Accumulate("sum", "ab"),
-        )
-        kind: Literal["serial", "vector"] = "serial" if column else "vector"
-        return (Loop("k", kernel.k, kind, body, (Accumulator("sum", "sum", dtype),)),)
-    assert isinstance(kernel.k, int)
-    out: list[Statement] = []
-    for k in range(kernel.k):
-        left = replace(a, offset=a.offset + k * a.column)
-        right = replace(b, offset=b.offset + k * b.row)
-        out.append(Load(f"x{k}", a.buffer, _element(left, batch, "i", "")))
-        out.append(Load(f"y{k}", b.buffer, _element(right, batch, "", column)))
-        last = "sum" if k == kernel.k - 1 else f"sum{k}"
-        old = (f"sum{k - 1}",) if k else ()
-        out.append(Compute(last, "fma" if k else "mul", (f"x{k}", f"y{k}", *old), dtype))
-    return tuple(out)
+def _sum(kernel: ContractionKernel, batch: list[str], column: str) -> Statement:
+    """The sum of an element: a loop, whose lanes are columns or terms."""
+    body = (
+        Load("a", kernel.a.buffer, _element(kernel.a, batch, "i", "k")),
+        Load("b", kernel.b.buffer, _element(kernel.b, batch, "k", column)),
+        Compute("ab", "mul", ("a", "b"), kernel.dtype),
+        Accumulate("sum", "ab"),
+    )
+    kind: Literal["serial", "vector"] = "serial" if column else "vector"
+    return Loop("k", kernel.k, kind, body, (Accumulator("sum", "sum", kernel.dtype),))
 
 
 def _element(operand: Operand, batch: list[str], row: str, column: str) -> Index:
@@ -138,10 +134,10 @@ def _element(operand: Operand, batch: list[str], row: str, column: str) -> Index
 
 def lower_contraction(frame: Frame, kernel: ContractionKernel) -> None:
     """Let the entry run a contraction."""
-    code = frame.code
-    if is_small(kernel):
-        return _lower_small(frame, kernel)
-    symbol = frame.symbol(kernel)
+    own = small(kernel)
+    if own is not None:
+        return _lower_small(frame, kernel, own)
+    code, symbol = frame.code, frame.symbol(kernel)
     shape, strides = collapsed(kernel)
     outer = shape[:-1]
     with ExitStack() as loops:
@@ -161,7 +157,7 @@ def _call(
     code, find = frame.code, Finder(frame, frame.code, {}, "0")
     operands = (kernel.a, kernel.b, kernel.out)
     a, b, out = (
-        _start(code, find(o.buffer).pointer, o, kernel.dtype.itemsize, s, position)
+        _start(code, find(o.buffer).pointer, o, s, position)
         for o, s in zip(operands, strides, strict=True)
     )
     steps = [s[-1] if s else 0 for s in strides]
@@ -178,63 +174,101 @@ def _call(
 
 
 def _start(
-    code: Code,
-    base: Value,
-    operand: Operand,
-    itemsize: int,
-    strides: Shape,
-    position: list[Bound],
+    code: Code, base: Value, operand: Operand, strides: Shape, position: list[Bound]
 ) -> Value:
-    """Address of an operand at a position of the outer batch axes."""
+    """Address of an operand at a position of the batch's first axes."""
     total = code.size(operand.offset)
     for index, stride in zip(position, strides, strict=False):
         total = code.add(total, code.mul(index, code.size(stride)))
-    return code.offset(base, code.mul(total, itemsize))
+    return code.offset(base, code.mul(total, operand.buffer.dtype.itemsize))
 
 
 # Small products ------------------------------------------------------------------------------
 
 
-def _lower_small(frame: Frame, kernel: ContractionKernel) -> None:
+def _lower_small(frame: Frame, kernel: ContractionKernel, own: Small) -> None:
     """Call a function that products of these sizes and strides share, then run the epilogue."""
-    code, find = frame.code, Finder(frame, frame.code, {}, "0")
-    pointers = [
-        code.offset(
-            find(o.buffer).pointer, code.mul(code.size(o.offset), o.buffer.dtype.itemsize)
-        )
-        for o in (kernel.a, kernel.b, kernel.out)
-    ]
-    symbol = _small_function(frame.module, kernel)
-    code.call("void", symbol, *(("ptr", pointer) for pointer in pointers))
+    total = product(collapsed(kernel)[0])
+    work = max(1, own.m * own.k * own.n // _WORK)
+    loop = Loop("", total, "serial", (), parallel=True, work=work)
+    symbol, count = frame.symbol(kernel), frame.code.size(total)
+    blocks = block_count(frame.code, count, loop)
+    function = small_product(frame.module, own)
+    if blocks == 1:
+        _multiply(frame, frame.code, kernel, function, 0, count)
+    else:
+        _share(frame, kernel, function, symbol, count, blocks)
     if kernel.epilogue is not None:
         body = _reading(kernel.epilogue.body, kernel.epilogue.result, kernel.out.buffer)
-        lower_kernel(frame, LoopKernel(kernel.name, body, kernel.label), {})
+        lower_kernel(frame, LoopKernel(f"{kernel.name}.epilogue", body, kernel.label), {})
 
 
-def _small_function(module: Module, kernel: ContractionKernel) -> str:
-    """The function ``void (ptr a, ptr b, ptr c)`` of a small product; its symbol."""
-    operands = {"a": kernel.a, "b": kernel.b, "out": kernel.out}
-    steps = [step for o in operands.values() for step in (o.row, o.column)]
-    sizes = (kernel.m, kernel.k, kernel.n, *steps, int(kernel.accumulate))
-    symbol = f"product.{kernel.dtype.name}.{'.'.join(map(str, sizes))}"
-    if symbol in module.functions:
-        return symbol
-    code = Code(module, symbol, "void", [("ptr", name) for name in operands], ())
-    nest = Nest(code, _no_buffer, "")
-    a, b, out = (
-        replace(o, batch=(), offset=0, buffer=nest.buffer(name, kernel.dtype, Place(
-            f"%{name}", kernel.dtype.name, -1)))
-        for name, o in operands.items()
-    )  # fmt: skip
-    alone = replace(kernel, a=a, b=b, out=out, batch_shape=(), epilogue=None)
-    nest.run(as_loops(alone).body)
-    code.do("ret void")
-    code.finish()
-    return symbol
+def _share(
+    frame: Frame,
+    kernel: ContractionKernel,
+    function: str,
+    symbol: str,
+    count: Bound,
+    blocks: Bound,
+) -> None:
+    """Let threads run a batch of small products in blocks."""
+    outer = frame.code
+    code = Closure(outer, symbol, PARAMS)
+    size = code.outside("i64", block_size(outer, count, blocks, 1))
+    first, last = (code.mul(x, size) for x in ("%begin", "%end"))
+    end = code.minimum(last, code.outside("i64", count))
+    _multiply(frame, code, kernel, function, first, end)
+    args = code.close()
+    shared = ("ptr", f"@{code.name}")
+    values = [("ptr", "%rt"), shared, ("ptr", args), ("i64", str(blocks))]
+    frame.stop_if_interrupted(outer.call("i32", run_blocks(outer.module), *values))
 
 
-def _no_buffer(buffer: Buffer) -> Place:
-    raise AssertionError(buffer.name)
+def _multiply(
+    frame: Frame, code: Code, kernel: ContractionKernel, function: str, begin: Bound, end: Bound
+) -> None:
+    """Products begin..end-1 of the batch, as many in a call as the last axis has."""
+    shape, _ = collapsed(kernel)
+    if len(shape) < 2:
+        position = [begin] if shape else []
+        return _multiply_run(frame, code, kernel, function, position, code.sub(end, begin))
+    length = code.maximum(1, code.size(shape[-1]))
+    with code.loop(code.floor_div(begin, length), code.ceil_div(end, length), 1) as it:
+        start = code.mul(it.index, length)
+        first = code.maximum(0, code.sub(begin, start))
+        last = code.minimum(length, code.sub(end, start))
+        position = [*_unravelled(code, it.index, shape[:-1]), first]
+        _multiply_run(frame, code, kernel, function, position, code.sub(last, first))
+
+
+def _unravelled(code: Code, index: Bound, shape: Shape) -> list[Bound]:
+    """The position along each axis of a number in row-major order."""
+    out: list[Bound] = []
+    for extent in shape[:0:-1]:
+        size = code.size(extent)
+        quotient = code.floor_div(index, size)
+        out.append(code.sub(index, code.mul(quotient, size)))
+        index = quotient
+    return [index, *out[::-1]]
+
+
+def _multiply_run(
+    frame: Frame,
+    code: Code,
+    kernel: ContractionKernel,
+    function: str,
+    position: list[Bound],
+    count: Bound,
+) -> None:
+    """So many products that follow each other from a position in the batch on."""
+    find, strides = Finder(frame, code, {}, "0"), collapsed(kernel)[1]
+    operands = (kernel.a, kernel.b, kernel.out)
+    pairs = list(zip(operands, strides, strict=True))
+    pointers = [_start(code, find(o.buffer).pointer, o, s, position) for o, s in pairs]
+    steps = [code.size((s[-1] if s else 0) * kernel.dtype.itemsize) for s in strides]
+    values = [("ptr", pointer) for pointer in pointers]
+    values += [("i64", str(n)) for n in (count, *steps)]
+    code.call("void", function, *values)
 
 
 def _reading(body: tuple[Statement, ...], old: Buffer, new: Buffer) -> tuple[Statement, ...]:

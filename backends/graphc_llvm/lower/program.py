@@ -12,7 +12,6 @@ from graphc.loops.ir import (
     Kernel,
     LoopKernel,
     Program,
-    products_of,
 )
 from graphc_llvm.emit import COLD, Module, Value
 from graphc_llvm.gemm import SCRATCH_BYTES_PER_THREAD
@@ -20,10 +19,9 @@ from graphc_llvm.lower.bands import lower_bands
 from graphc_llvm.lower.code import Bound, Code
 from graphc_llvm.lower.contractions import (
     as_loops,
-    collapsed,
     in_library,
-    is_small,
     lower_contraction,
+    small,
 )
 from graphc_llvm.lower.frame import ALIGNMENT, Frame, Home, aligned, homes, row_layout
 from graphc_llvm.lower.kernels import lower_kernel
@@ -95,7 +93,7 @@ class Layout:
         self.buffers = aligned(program.workspace)
         self.nests = [_nest(kernel) for kernel in program.kernels]
         self.rows = [row_layout(nest) if nest else ({}, 0) for nest in self.nests]
-        multiplies = any(p for k in program.kernels for p in products_of(k) if in_library(p))
+        multiplies = any(map(_uses_library, program.kernels))
         self.scratch = SCRATCH_BYTES_PER_THREAD if multiplies else 0
 
     def row_bytes(self, code: Code) -> Bound:
@@ -119,13 +117,18 @@ class Layout:
         code.finish()
 
 
+def _uses_library(kernel: Kernel) -> bool:
+    own = isinstance(kernel, ContractionKernel) and in_library(kernel)
+    return own or isinstance(kernel, BandKernel)
+
+
 def _nest(kernel: Kernel) -> LoopKernel | None:
     """A kernel as a loop nest, or that in it; None if it is calls of products."""
     if isinstance(kernel, LoopKernel):
         return kernel
     if isinstance(kernel, BandKernel):
         return kernel.nest
-    called = in_library(kernel) or (is_small(kernel) and not collapsed(kernel)[0])
+    called = in_library(kernel) or small(kernel) is not None
     return None if called else as_loops(kernel)
 
 

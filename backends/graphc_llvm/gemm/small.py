@@ -1,0 +1,489 @@
+"""Products of small matrices whose sizes and strides are numbers: nothing is looked up.
+
+Tiles of C are held in registers while k runs. Rows of B are read where they are if they are
+contiguous; otherwise B is transposed first, which is cheap next to the product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+from graphc_llvm.emit import Module, Value
+from graphc_llvm.gemm.code import Code
+from graphc_llvm.target import Target
+
+#: Multiply-adds of vectors that are written one after the other in a loop over k.
+_UNROLLED = 96
+
+#: Independent sums that keep the processor's multiply-add units busy, and the most parts that
+#: a sum is cut into to have as many.
+_CHAINS, _PARTS = 8, 4
+
+#: Vectors of columns in a tile of one row.
+_WIDEST = 8
+
+#: Cycles that a tile takes beside its multiply-adds.
+_TILE_CYCLES = 12
+
+
+@dataclass(frozen=True)
+class Small:
+    """C[m,n] (+)= A[m,k] B[k,n]; strides of rows and columns in elements.
+
+    Columns of C are contiguous, unless there is only one.
+    """
+
+    dtype: str
+    m: int
+    k: int
+    n: int
+    a: tuple[int, int]
+    b: tuple[int, int]
+    c: tuple[int, int]
+    accumulate: bool
+
+    @property
+    def name(self) -> str:
+        sizes = (self.m, self.k, self.n, *self.a, *self.b, *self.c, int(self.accumulate))
+        return f"product.{self.dtype}.{'.'.join(map(str, sizes))}"
+
+    @property
+    def transposed(self) -> Small:
+        """The same values, as the product of the transposed matrices."""
+        a, b, c = self.b[::-1], self.a[::-1], self.c[::-1]
+        return replace(self, m=self.n, n=self.m, a=a, b=b, c=c)
+
+
+class Piece(NamedTuple):
+    """Columns that are one vector: the first one, lanes, and how many of them count."""
+
+    first: int
+    lanes: int
+    used: int
+
+
+def small_product(module: Module, p: Small) -> str:
+    """``void (ptr a, ptr b, ptr c, i64 count, i64 a_bs, i64 b_bs, i64 c_bs)``: its symbol.
+
+    It multiplies ``count`` matrices that follow each other at these distances (in bytes).
+    """
+    if p.name in module.functions:
+        return p.name
+    name, order = p.name, "abc"
+    if p.n == 1 or (p.c[1] != 1 and p.c[0] == 1):
+        p, order = p.transposed, "bac"
+    params = [*(("ptr", x) for x in order), ("i64", "count")]
+    params += (("i64", f"{x}_bs") for x in order)
+    f = Code(module, name, "void", params, internal=True, attributes="nounwind")
+    writer = _Writer(f, module.target, p)
+    if writer.packs:
+        f.do(f"%packed = alloca [{p.k * writer.packed_row} x i8], align 64")
+    operands = [("ptr", "%a"), ("ptr", "%b"), ("ptr", "%c")]
+    with f.loop("0", "%count", carried=operands) as it:
+        writer.write(it.index, *it.values)
+        steps = zip(it.values, ("%a_bs", "%b_bs", "%c_bs"), strict=True)
+        it.next = [f.offset(pointer, step) for pointer, step in steps]
+    f.do("ret void")
+    f.finish()
+    return f.name
+
+
+@dataclass
+class _Writer:
+    """Code of one product."""
+
+    f: Code
+    target: Target
+    p: Small
+
+    def __post_init__(self) -> None:
+        self.itemsize = 4 if self.p.dtype == "float32" else 8
+        self.type = "float" if self.p.dtype == "float32" else "double"
+        self.lanes = self.target.lanes(self.itemsize)
+        self.masked = self.target.masked and self.target.registers >= 32
+
+    @property
+    def by_dots(self) -> bool:
+        """Whether a single row is multiplied with long contiguous columns."""
+        return self.p.m == 1 and self.p.b[0] == self.p.a[1] == 1 and self.p.k >= self.lanes
+
+    @property
+    def packs(self) -> bool:
+        return not (self.p.b[1] == 1 or self.p.n == 1 or self.by_dots)
+
+    @property
+    def packed_row(self) -> int:
+        """Bytes of a row of packed B: whole vectors."""
+        return -(-self.p.n // self.lanes) * self.target.vector_bytes
+
+    def write(self, number: Value, a: Value, b: Value, c: Value) -> None:
+        f = self.f
+        if self.by_dots:
+            return self._dots(a, b, c)
+        if self.packs:
+            again = f.compare("ne", "%b_bs", "0")
+            with f.when(f.either(again, f.compare("eq", number, "0"))):
+                self._pack(b)
+            b = "%packed"
+        for panel in self._panels:
+            self._rows(a, b, c, panel)
+
+    # Cutting ---------------------------------------------------------------------------------
+
+    @cached_property
+    def _pieces(self) -> list[Piece]:
+        """Vectors that cover the columns: what is left of them is masked or in halves."""
+        n, lanes = self.p.n, self.lanes
+        out = [Piece(j, lanes, lanes) for j in range(0, n - n % lanes, lanes)]
+        begin, width = n - n % lanes, lanes
+        while begin < n:
+            left = n - begin
+            if self.masked and left & (left - 1):
+                width = max(1 << left.bit_length(), 16 // self.itemsize)
+                return [*out, Piece(begin, width, left)]
+            width = 1 << (left.bit_length() - 1)
+            out.append(Piece(begin, width, width))
+            begin += width
+        return out
+
+    @cached_property
+    def _panels(self) -> list[list[Piece]]:
+        """The vectors that a tile has, chosen for the least time."""
+        count = len(self._pieces)
+        most = _WIDEST if self.p.m == 1 else max(1, self.target.registers // 8)
+        widths = range(1, min(most, count) + 1)
+        best = min(widths, key=lambda v: (self._cycles(v), v))
+        return [self._pieces[i : i + best] for i in range(0, count, best)]
+
+    def _cycles(self, width: int) -> float:
+        """Cycles of a product in tiles of so many vectors, two multiply-adds or loads each."""
+        count = len(self._pieces)
+        total = 0.0
+        for begin in range(0, count, width):
+            v = min(width, count - begin)
+            height = self._height(v)
+            for rows in (height,) * (self.p.m // height) + (self.p.m % height,):
+                chains = rows * v * self._parts(rows * v)
+                step = max(rows * v / 2, (rows + v) / 2, 4 * rows * v / max(chains, 1))
+                total += self.p.k * step + _TILE_CYCLES if rows else 0
+        return total
+
+    def _height(self, vectors: int) -> int:
+        """Rows of a tile: as equal as possible, and what they need fits the registers."""
+        most = max(1, (self.target.registers - vectors - 1) // vectors)
+        return -(-self.p.m // -(-self.p.m // most))
+
+    def _parts(self, sums: int) -> int:
+        """Parts that the sums of a tile are cut into."""
+        return max(1, min(_PARTS, _CHAINS // max(sums, 1), self.p.k))
+
+    # Tiles -----------------------------------------------------------------------------------
+
+    def _rows(self, a: Value, b: Value, c: Value, panel: list[Piece]) -> None:
+        """All rows of C in the columns of a panel."""
+        f, p = self.f, self.p
+        height = self._height(len(panel))
+        tiles, rest = divmod(p.m, height)
+        a_step, c_step = (height * s[0] * self.itemsize for s in (p.a, p.c))
+        if tiles > 1:
+            with f.loop("0", str(tiles), carried=[("ptr", a), ("ptr", c)]) as it:
+                a, c = it.values
+                self._tile(a, c, b, panel, height)
+                it.next = [f.offset(a, str(a_step)), f.offset(c, str(c_step))]
+            a, c = it.values
+        elif tiles:
+            self._tile(a, c, b, panel, height)
+            a, c = f.offset(a, str(a_step)), f.offset(c, str(c_step))
+        if rest:
+            self._tile(a, c, b, panel, rest)
+
+    def _tile(self, a: Value, c: Value, b: Value, panel: list[Piece], rows: int) -> None:
+        sums = self._sum(a, b, panel, rows)
+        for i in range(rows):
+            for j, piece in enumerate(panel):
+                at = (i * self.p.c[0] + piece.first * self.p.c[1]) * self.itemsize
+                self._finish(piece, sums[i * len(panel) + j], self.f.offset(c, str(at)))
+
+    def _sum(self, a: Value, b: Value, panel: list[Piece], rows: int) -> list[Value]:
+        """The elements of a tile: a loop over k, a few terms of it written out."""
+        f, k = self.f, self.p.k
+        size = rows * len(panel)
+        parts = self._parts(size)
+        unrolled = min(k, max(parts, _UNROLLED // size // parts * parts))
+        types = [self._vector(piece) for piece in panel] * (rows * parts)
+        sums = ["zeroinitializer"] * len(types)
+        a_step, b_step = self.p.a[1] * self.itemsize, self._b_row
+        whole = k // unrolled if k >= 2 * unrolled else 0
+        if whole:
+            state = [("ptr", a), ("ptr", b), *zip(types, sums, strict=True)]
+            with f.loop("0", str(whole), carried=state) as it:
+                a, b, *sums = it.values
+                sums = self._terms(a, b, panel, rows, unrolled, sums)
+                ahead = (a, a_step), (b, b_step)
+                moved = [f.offset(x, str(unrolled * step)) for x, step in ahead]
+                it.next = [*moved, *sums]
+            a, b, *sums = it.values
+        sums = self._terms(a, b, panel, rows, k - whole * unrolled, sums)
+        for step in range(1, parts):
+            own = zip(types, sums[:size], sums[step * size : (step + 1) * size], strict=False)
+            sums[:size] = [f.op(f"fadd {t} {x}, {y}") for t, x, y in own]
+        return sums[:size]
+
+    @property
+    def _b_row(self) -> int:
+        """Bytes from a row of B to the next where tiles read it."""
+        return self.packed_row if self.packs else self.p.b[0] * self.itemsize
+
+    def _terms(
+        self,
+        a: Value,
+        b: Value,
+        panel: list[Piece],
+        rows: int,
+        count: int,
+        old: Sequence[Value],
+    ) -> list[Value]:
+        """``old`` and ``count`` terms of each sum, by turns to each part of it."""
+        sums, size = list(old), rows * len(panel)
+        parts = len(sums) // size
+        for k in range(count):
+            row = [self._load_b(b, k, piece) for piece in panel]
+            for i in range(rows):
+                at = (i * self.p.a[0] + k * self.p.a[1]) * self.itemsize
+                x = self.f.load(self.type, self.f.offset(a, str(at)), self.itemsize)
+                for j, piece in enumerate(panel):
+                    n = (k % parts) * size + i * len(panel) + j
+                    sums[n] = self._fma(piece, x, row[j], sums[n])
+        return sums
+
+    def _load_b(self, b: Value, k: int, piece: Piece) -> Value:
+        where = self.f.offset(b, str(k * self._b_row + piece.first * self.itemsize))
+        if self.packs:
+            return self.f.load(self._vector(piece), where, self.itemsize)
+        return self._load(piece, where)
+
+    def _fma(self, piece: Piece, scalar: Value, y: Value, total: Value) -> Value:
+        type, f = self._vector(piece), self.f
+        one = f.op(f"insertelement {type} poison, {self.type} {scalar}, i64 0")
+        zeros = f"<{piece.lanes} x i32> zeroinitializer"
+        x = f.op(f"shufflevector {type} {one}, {type} poison, {zeros}")
+        return self._multiply_add(piece, x, y, total)
+
+    def _multiply_add(self, piece: Piece, x: Value, y: Value, total: Value) -> Value:
+        type, f = self._vector(piece), self.f
+        if total == "zeroinitializer":
+            return f.op(f"fmul {type} {x}, {y}")
+        if not self.target.fma:
+            return f.op(f"fadd {type} {f.op(f'fmul {type} {x}, {y}')}, {total}")
+        return f.call(
+            type, f"llvm.fma.{self._suffix(piece)}", (type, x), (type, y), (type, total)
+        )
+
+    def _finish(self, piece: Piece, total: Value, where: Value) -> None:
+        """Store elements of C that are complete."""
+        if self.p.accumulate:
+            old = self._load(piece, where)
+            total = self.f.op(f"fadd {self._vector(piece)} {total}, {old}")
+        self._store(piece, total, where)
+
+    # Vectors ---------------------------------------------------------------------------------
+
+    def _vector(self, piece: Piece) -> str:
+        return f"<{piece.lanes} x {self.type}>"
+
+    def _suffix(self, piece: Piece) -> str:
+        return f"v{piece.lanes}f{8 * self.itemsize}"
+
+    def _mask(self, piece: Piece) -> str:
+        bits = ", ".join(f"i1 {int(i < piece.used)}" for i in range(piece.lanes))
+        return f"<{piece.lanes} x i1> <{bits}>"
+
+    def _load(self, piece: Piece, where: Value) -> Value:
+        """Lanes that do not count are zero."""
+        type = self._vector(piece)
+        if piece.used == piece.lanes:
+            return self.f.load(type, where, self.itemsize)
+        name = f"llvm.masked.load.{self._suffix(piece)}.p0"
+        self.f.module.declare(f"{type} @{name}(ptr, <{piece.lanes} x i1>, {type})")
+        source = f"ptr align {self.itemsize} {where}, {self._mask(piece)}"
+        return self.f.op(f"call {type} @{name}({source}, {type} zeroinitializer)")
+
+    def _store(self, piece: Piece, value: Value, where: Value) -> None:
+        type = self._vector(piece)
+        if piece.used == piece.lanes:
+            return self.f.store(type, value, where, self.itemsize)
+        name = f"llvm.masked.store.{self._suffix(piece)}.p0"
+        self.f.module.declare(f"void @{name}({type}, ptr, <{piece.lanes} x i1>)")
+        target = f"ptr align {self.itemsize} {where}, {self._mask(piece)}"
+        self.f.do(f"call void @{name}({type} {value}, {target})")
+
+    # Columns ---------------------------------------------------------------------------------
+
+    def _pack(self, b: Value) -> None:
+        """Copy B to ``%packed``, row by row in whole vectors; columns from n on are zero."""
+        f, p = self.f, self.p
+        block = 16 // self.itemsize if p.b[0] == 1 else 1
+        for first in range(0, p.n, self.lanes):
+            columns = [
+                f.offset(b, str((first + j) * p.b[1] * self.itemsize))
+                if first + j < p.n
+                else ""
+                for j in range(self.lanes)
+            ]
+            to = f.offset("%packed", str(first * self.itemsize))
+            self._transpose_strip(columns, to, block)
+
+    def _transpose_strip(self, columns: list[Value], to: Value, block: int) -> None:
+        """One vector of columns: so many rows at a time, then one by one."""
+        f, whole = self.f, self.p.k - self.p.k % block
+        if block > 1 and whole:
+            with f.loop("0", str(whole), str(block)) as k:
+                at = f.mul(k.index, str(self.itemsize))
+                rows = self._transposed([f.offset(c, at) if c else "" for c in columns])
+                place = f.at(to, (k.index, str(self.packed_row)))
+                for i, row in enumerate(rows):
+                    here = f.offset(place, str(i * self.packed_row))
+                    self._store(self._whole, row, here)
+        with f.loop(str(whole if block > 1 else 0), str(self.p.k)) as k:
+            at = f.mul(k.index, str(self.p.b[0] * self.itemsize))
+            row = self._gathered([f.offset(c, at) if c else "" for c in columns])
+            self._store(self._whole, row, f.at(to, (k.index, str(self.packed_row))))
+
+    @property
+    def _whole(self) -> Piece:
+        return Piece(0, self.lanes, self.lanes)
+
+    def _gathered(self, places: list[Value]) -> Value:
+        """The vector of the elements at these places; zero where there is none."""
+        f, type = self.f, self._vector(self._whole)
+        vector = "zeroinitializer"
+        for lane, where in enumerate(places):
+            if where:
+                x = f.load(self.type, where, self.itemsize)
+                vector = f.op(f"insertelement {type} {vector}, {self.type} {x}, i64 {lane}")
+        return vector
+
+    def _transposed(self, columns: list[Value]) -> list[Value]:
+        """Rows of the block that has 16 bytes of each of the columns.
+
+        Column 4i + j goes to the i-th 16 bytes of the j-th vector, so that what is left
+        is a transposition inside 16-byte lanes, for which every processor has shuffles.
+        """
+        block = 16 // self.itemsize
+        type = f"<{block} x {self.type}>"
+        parts = [
+            self.f.load(type, c, self.itemsize) if c else "zeroinitializer" for c in columns
+        ]
+        vectors = [self._joined(parts[j::block]) for j in range(block)]
+        while block > 1:
+            # In turn with the vector half a block away: its low halves, its high halves.
+            half = len(vectors) // 2
+            pairs = list(zip(vectors[:half], vectors[half:], strict=True))
+            vectors = [self._interleaved(x, y, high) for x, y in pairs for high in (0, 1)]
+            block //= 2
+        return vectors
+
+    def _joined(self, parts: list[Value]) -> Value:
+        """One vector of the parts' elements in order."""
+        size = 16 // self.itemsize
+        while len(parts) > 1:
+            order = ", ".join(f"i32 {i}" for i in range(2 * size))
+            type = f"<{size} x {self.type}>"
+            pairs = zip(parts[::2], parts[1::2], strict=True)
+            mask = f"<{2 * size} x i32> <{order}>"
+            parts = [
+                self.f.op(f"shufflevector {type} {x}, {type} {y}, {mask}") for x, y in pairs
+            ]
+            size *= 2
+        return parts[0]
+
+    def _interleaved(self, x: Value, y: Value, high: int) -> Value:
+        """The low or high halves of all 16-byte lanes of x and y, alternating."""
+        block = 16 // self.itemsize
+        order = [
+            lane + high * block // 2 + i + source
+            for lane in range(0, self.lanes, block)
+            for i in range(block // 2)
+            for source in (0, self.lanes)
+        ]
+        return self._shuffled(x, y, order)
+
+    def _shuffled(self, x: Value, y: Value, order: list[int]) -> Value:
+        type = self._vector(self._whole)
+        mask = f"<{self.lanes} x i32> <{', '.join(f'i32 {i}' for i in order)}>"
+        return self.f.op(f"shufflevector {type} {x}, {type} {y}, {mask}")
+
+    # A row times contiguous columns ----------------------------------------------------------
+
+    def _dots(self, a: Value, b: Value, c: Value) -> None:
+        """Elements of C as sums over the lanes, a vector of them at a time."""
+        f, p = self.f, self.p
+        b_step, c_step = (s[1] * self.lanes * self.itemsize for s in (p.b, p.c))
+        whole, rest = divmod(p.n, self.lanes)
+        if whole:
+            with f.loop("0", str(whole), carried=[("ptr", b), ("ptr", c)]) as it:
+                b, c = it.values
+                self._dot_columns(a, b, c, self.lanes)
+                it.next = [f.offset(b, str(b_step)), f.offset(c, str(c_step))]
+            b, c = it.values
+        if rest:
+            self._dot_columns(a, b, c, rest)
+
+    def _dot_columns(self, a: Value, b: Value, c: Value, count: int) -> None:
+        step = self.p.b[1] * self.itemsize
+        columns = [self.f.offset(b, str(j * step)) for j in range(count)]
+        sums = self._dot_sums(a, columns)
+        total = self._lane_sums(sums + ["zeroinitializer"] * (self.lanes - count))
+        if self.p.c[1] == 1 and (count == self.lanes or self.masked):
+            return self._finish(Piece(0, self.lanes, count), total, c)
+        for j in range(count):
+            one, type = Piece(0, 1, 1), self._vector(self._whole)
+            lane = f"<1 x i32> <i32 {j}>"
+            x = self.f.op(f"shufflevector {type} {total}, {type} poison, {lane}")
+            where = self.f.offset(c, str(j * self.p.c[1] * self.itemsize))
+            self._finish(one, x, where)
+
+    def _dot_sums(self, a: Value, columns: list[Value]) -> list[Value]:
+        """Sums of products in each lane, of A and of each column."""
+        f, (whole, rest) = self.f, divmod(self.p.k, self.lanes)
+        type, size = self._vector(self._whole), self.target.vector_bytes
+        sums = ["zeroinitializer"] * len(columns)
+        with f.loop("0", str(whole * size), str(size), [(type, x) for x in sums]) as it:
+            row = self._load(self._whole, f.offset(a, it.index))
+            it.next = [
+                self._multiply_add(
+                    self._whole, row, self._load(self._whole, f.offset(column, it.index)), x
+                )
+                for column, x in zip(columns, it.values, strict=True)
+            ]
+        sums, at = list(it.values), str(whole * size)
+        if rest:
+            row = self._some(f.offset(a, at), rest)
+            for j, column in enumerate(columns):
+                y = self._some(f.offset(column, at), rest)
+                sums[j] = self._multiply_add(self._whole, row, y, sums[j])
+        return sums
+
+    def _some(self, where: Value, count: int) -> Value:
+        """A vector of the first elements there, then zeros."""
+        if self.masked:
+            return self._load(Piece(0, self.lanes, count), where)
+        steps = [self.f.offset(where, str(i * self.itemsize)) for i in range(count)]
+        return self._gathered(steps)
+
+    def _lane_sums(self, vectors: list[Value]) -> Value:
+        """Lane j is the sum of the lanes of vector j; their number is that of the lanes."""
+        even, odd = (list(range(i, 2 * self.lanes, 2)) for i in (0, 1))
+        type = self._vector(self._whole)
+        while len(vectors) > 1:
+            pairs = zip(vectors[::2], vectors[1::2], strict=True)
+            vectors = [
+                self.f.op(
+                    f"fadd {type} {self._shuffled(x, y, even)}, {self._shuffled(x, y, odd)}"
+                )
+                for x, y in pairs
+            ]
+        return vectors[0]
