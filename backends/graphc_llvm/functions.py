@@ -15,7 +15,7 @@ from graphc_llvm.target import Target
 _SYMBOL = re.compile(r"@([\w.$]+)")
 
 #: Of functions that do not depend on the program.
-_PREFIXES = ("vmath.", "combine.")
+_PREFIXES = ("vmath.", "combine.", "product.")
 
 _loaded: dict[tuple[Target, str], Code] = {}
 

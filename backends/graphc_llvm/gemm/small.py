@@ -25,8 +25,9 @@ _CHAINS, _PARTS = 8, 4
 #: Vectors of columns in a tile of one row.
 _WIDEST = 8
 
-#: Cycles that a tile takes beside its multiply-adds.
-_TILE_CYCLES = 12
+#: Cycles that a tile takes beside its multiply-adds, and what each size of tile more may gain:
+#: it has to be compiled.
+_TILE_CYCLES, _VARIANT = 12, 1.03
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,8 @@ class _Writer:
             with f.when(f.either(again, f.compare("eq", number, "0"))):
                 self._pack(b)
             b = "%packed"
-        for panel in self._panels:
-            self._rows(a, b, c, panel)
+        for panel, times in self._panels:
+            self._columns(a, b, c, panel, times)
 
     # Cutting ---------------------------------------------------------------------------------
 
@@ -150,31 +151,39 @@ class _Writer:
         return out
 
     @cached_property
-    def _panels(self) -> list[list[Piece]]:
-        """The vectors that a tile has, chosen for the least time."""
-        count = len(self._pieces)
+    def _panels(self) -> list[tuple[list[Piece], int]]:
+        """The vectors that tiles have, chosen for the least time, and how often."""
         most = _WIDEST if self.p.m == 1 else max(1, self.target.registers // 8)
-        widths = range(1, min(most, count) + 1)
-        best = min(widths, key=lambda v: (self._cycles(v), v))
-        return [self._pieces[i : i + best] for i in range(0, count, best)]
+        cuts = [self._cut(width) for width in range(1, min(most, len(self._pieces)) + 1)]
+        return min(cuts, key=self._cycles)
 
-    def _cycles(self, width: int) -> float:
-        """Cycles of a product in tiles of so many vectors, two multiply-adds or loads each."""
-        count = len(self._pieces)
-        total = 0.0
-        for begin in range(0, count, width):
-            v = min(width, count - begin)
-            height = self._height(v)
-            for rows in (height,) * (self.p.m // height) + (self.p.m % height,):
-                chains = rows * v * self._parts(rows * v)
-                step = max(rows * v / 2, (rows + v) / 2, 4 * rows * v / max(chains, 1))
-                total += self.p.k * step + _TILE_CYCLES if rows else 0
-        return total
+    def _cut(self, width: int) -> list[tuple[list[Piece], int]]:
+        """Panels of so many whole vectors, and one of the rest."""
+        times = self.p.n // (width * self.lanes)
+        parts = self._pieces[:width], self._pieces[times * width :]
+        return [(panel, n) for panel, n in zip(parts, (times, 1), strict=True) if n and panel]
 
-    def _height(self, vectors: int) -> int:
-        """Rows of a tile: as equal as possible, and what they need fits the registers."""
-        most = max(1, (self.target.registers - vectors - 1) // vectors)
-        return -(-self.p.m // -(-self.p.m // most))
+    def _cycles(self, cut: list[tuple[list[Piece], int]]) -> float:
+        total = sum(n * self._height(len(panel))[0] for panel, n in cut)
+        return total * _VARIANT ** (len(cut) - 1)
+
+    def _height(self, vectors: int) -> tuple[float, int]:
+        """Cycles of all rows in tiles of so many vectors, and the rows of a tile."""
+        m, most = self.p.m, max(1, (self.target.registers - vectors - 1) // vectors)
+        fewest = -(-m // most)
+        heights = {-(-m // tiles) for tiles in range(fewest, 2 * fewest + 1)}
+        return min((self._rows_cycles(vectors, rows), -rows) for rows in heights)
+
+    def _rows_cycles(self, vectors: int, rows: int) -> float:
+        """Cycles of all rows in tiles of that size: two multiply-adds or loads each."""
+        tiles, rest = divmod(self.p.m, rows)
+        total = tiles * self._tile_cycles(vectors, rows)
+        return (total + self._tile_cycles(vectors, rest)) * _VARIANT if rest else total
+
+    def _tile_cycles(self, vectors: int, rows: int) -> float:
+        size = rows * vectors
+        steps = size / 2, (rows + vectors) / 2, 5 / self._parts(size)
+        return self.p.k * max(steps) + _TILE_CYCLES
 
     def _parts(self, sums: int) -> int:
         """Parts that the sums of a tile are cut into."""
@@ -182,37 +191,45 @@ class _Writer:
 
     # Tiles -----------------------------------------------------------------------------------
 
+    def _columns(self, a: Value, b: Value, c: Value, panel: list[Piece], times: int) -> None:
+        """All rows of C in the columns of some panels that follow each other."""
+        f, first = self.f, panel[0].first * self.itemsize
+        width = len(panel) * self.target.vector_bytes
+        with f.loop("0", str(times)) as it:
+            at = f.add(f.mul(it.index, str(width)), str(first))
+            self._rows(a, f.offset(b, at), f.offset(c, at), panel)
+
     def _rows(self, a: Value, b: Value, c: Value, panel: list[Piece]) -> None:
         """All rows of C in the columns of a panel."""
         f, p = self.f, self.p
-        height = self._height(len(panel))
-        tiles, rest = divmod(p.m, height)
+        height = -self._height(len(panel))[1]
         a_step, c_step = (height * s[0] * self.itemsize for s in (p.a, p.c))
-        if tiles > 1:
-            with f.loop("0", str(tiles), carried=[("ptr", a), ("ptr", c)]) as it:
-                a, c = it.values
-                self._tile(a, c, b, panel, height)
-                it.next = [f.offset(a, str(a_step)), f.offset(c, str(c_step))]
+        tiles, rest = divmod(p.m, height)
+        with f.loop("0", str(tiles), carried=[("ptr", a), ("ptr", c)]) as it:
             a, c = it.values
-        elif tiles:
             self._tile(a, c, b, panel, height)
-            a, c = f.offset(a, str(a_step)), f.offset(c, str(c_step))
+            it.next = [f.offset(a, str(a_step)), f.offset(c, str(c_step))]
         if rest:
-            self._tile(a, c, b, panel, rest)
+            self._tile(*it.values, b, panel, rest)
 
     def _tile(self, a: Value, c: Value, b: Value, panel: list[Piece], rows: int) -> None:
+        """So many rows of C in the columns of a panel, where both begin."""
         sums = self._sum(a, b, panel, rows)
         for i in range(rows):
             for j, piece in enumerate(panel):
-                at = (i * self.p.c[0] + piece.first * self.p.c[1]) * self.itemsize
+                at = i * self.p.c[0] * self.itemsize + self._at(panel, piece)
                 self._finish(piece, sums[i * len(panel) + j], self.f.offset(c, str(at)))
+
+    def _at(self, panel: list[Piece], piece: Piece) -> int:
+        """Bytes from the beginning of a panel's row to a piece of it."""
+        return (piece.first - panel[0].first) * self.itemsize
 
     def _sum(self, a: Value, b: Value, panel: list[Piece], rows: int) -> list[Value]:
         """The elements of a tile: a loop over k, a few terms of it written out."""
         f, k = self.f, self.p.k
         size = rows * len(panel)
         parts = self._parts(size)
-        unrolled = min(k, max(parts, _UNROLLED // size // parts * parts))
+        unrolled = self._unrolled(size, parts)
         types = [self._vector(piece) for piece in panel] * (rows * parts)
         sums = ["zeroinitializer"] * len(types)
         a_step, b_step = self.p.a[1] * self.itemsize, self._b_row
@@ -232,6 +249,12 @@ class _Writer:
             sums[:size] = [f.op(f"fadd {t} {x}, {y}") for t, x, y in own]
         return sums[:size]
 
+    def _unrolled(self, size: int, parts: int) -> int:
+        """Terms in an iteration of the loop over k: of half as many on, what leaves no rest."""
+        most = max(1, min(self.p.k, _UNROLLED // size) // parts)
+        exact = (n * parts for n in range(most, most // 2, -1) if self.p.k % (n * parts) == 0)
+        return next(exact, most * parts)
+
     @property
     def _b_row(self) -> int:
         """Bytes from a row of B to the next where tiles read it."""
@@ -250,7 +273,11 @@ class _Writer:
         sums, size = list(old), rows * len(panel)
         parts = len(sums) // size
         for k in range(count):
-            row = [self._load_b(b, k, piece) for piece in panel]
+            at = [k * self._b_row + self._at(panel, piece) for piece in panel]
+            row = [
+                self._load_b(self.f.offset(b, str(o)), piece)
+                for o, piece in zip(at, panel, strict=True)
+            ]
             for i in range(rows):
                 at = (i * self.p.a[0] + k * self.p.a[1]) * self.itemsize
                 x = self.f.load(self.type, self.f.offset(a, str(at)), self.itemsize)
@@ -259,8 +286,7 @@ class _Writer:
                     sums[n] = self._fma(piece, x, row[j], sums[n])
         return sums
 
-    def _load_b(self, b: Value, k: int, piece: Piece) -> Value:
-        where = self.f.offset(b, str(k * self._b_row + piece.first * self.itemsize))
+    def _load_b(self, where: Value, piece: Piece) -> Value:
         if self.packs:
             return self.f.load(self._vector(piece), where, self.itemsize)
         return self._load(piece, where)
@@ -325,32 +351,35 @@ class _Writer:
     def _pack(self, b: Value) -> None:
         """Copy B to ``%packed``, row by row in whole vectors; columns from n on are zero."""
         f, p = self.f, self.p
-        block = 16 // self.itemsize if p.b[0] == 1 else 1
-        for first in range(0, p.n, self.lanes):
-            columns = [
-                f.offset(b, str((first + j) * p.b[1] * self.itemsize))
-                if first + j < p.n
-                else ""
-                for j in range(self.lanes)
-            ]
-            to = f.offset("%packed", str(first * self.itemsize))
-            self._transpose_strip(columns, to, block)
+        with f.loop("0", str(p.n // self.lanes)) as strip:
+            step = str(self.lanes * p.b[1] * self.itemsize)
+            start = f.at(b, (strip.index, step))
+            to = f.at("%packed", (strip.index, str(self.target.vector_bytes)))
+            self._transpose_strip(start, to, self.lanes)
+        if p.n % self.lanes:
+            first = p.n // self.lanes
+            start = f.offset(b, str(first * self.lanes * p.b[1] * self.itemsize))
+            to = f.offset("%packed", str(first * self.target.vector_bytes))
+            self._transpose_strip(start, to, p.n % self.lanes)
 
-    def _transpose_strip(self, columns: list[Value], to: Value, block: int) -> None:
-        """One vector of columns: so many rows at a time, then one by one."""
-        f, whole = self.f, self.p.k - self.p.k % block
-        if block > 1 and whole:
-            with f.loop("0", str(whole), str(block)) as k:
-                at = f.mul(k.index, str(self.itemsize))
-                rows = self._transposed([f.offset(c, at) if c else "" for c in columns])
-                place = f.at(to, (k.index, str(self.packed_row)))
-                for i, row in enumerate(rows):
-                    here = f.offset(place, str(i * self.packed_row))
-                    self._store(self._whole, row, here)
-        with f.loop(str(whole if block > 1 else 0), str(self.p.k)) as k:
-            at = f.mul(k.index, str(self.p.b[0] * self.itemsize))
-            row = self._gathered([f.offset(c, at) if c else "" for c in columns])
-            self._store(self._whole, row, f.at(to, (k.index, str(self.packed_row))))
+    def _transpose_strip(self, b: Value, to: Value, count: int) -> None:
+        """A vector of so many columns: blocks of rows, then one by one."""
+        f, p, block = self.f, self.p, 16 // self.itemsize
+        column = p.b[1] * self.itemsize
+        columns = [f.offset(b, str(j * column)) for j in range(count)]
+        columns += [""] * (self.lanes - count)
+        whole = p.k - p.k % block if p.b[0] == 1 else 0
+        with f.loop("0", str(whole), str(block)) as k:
+            at = f.mul(k.index, str(self.itemsize))
+            rows = self._transposed([f.offset(c, at) if c else "" for c in columns])
+            place = f.at(to, (k.index, str(self.packed_row)))
+            for i, row in enumerate(rows):
+                self._store(self._whole, row, f.offset(place, str(i * self.packed_row)))
+        if whole < p.k:
+            with f.loop(str(whole), str(p.k)) as k:
+                at = f.mul(k.index, str(p.b[0] * self.itemsize))
+                row = self._gathered([f.offset(c, at) if c else "" for c in columns])
+                self._store(self._whole, row, f.at(to, (k.index, str(self.packed_row))))
 
     @property
     def _whole(self) -> Piece:
