@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
 
 from graphc_llvm.emit import Module, Value
 from graphc_llvm.gemm.code import Code
-from graphc_llvm.target import Target
+from graphc_llvm.gemm.pieces import Piece, Vectors
 
 #: Multiply-adds of vectors that are written one after the other in a loop over k.
 _UNROLLED = 96
@@ -25,6 +24,10 @@ _CHAINS, _PARTS = 8, 4
 #: Vectors of columns in a tile of one row.
 _WIDEST = 8
 
+#: Bytes of an operand from which on the processor's own foresight does not suffice, and of both
+#: operands of a product that the first-level cache holds beside those of the one before it.
+_STREAMED, _NEAR = 2048, 1 << 14
+
 #: Cycles that a tile takes beside its multiply-adds, and what each size of tile more may gain:
 #: it has to be compiled.
 _TILE_CYCLES, _VARIANT = 12, 1.03
@@ -32,10 +35,7 @@ _TILE_CYCLES, _VARIANT = 12, 1.03
 
 @dataclass(frozen=True)
 class Small:
-    """C[m,n] (+)= A[m,k] B[k,n]; strides of rows and columns in elements.
-
-    Columns of C are contiguous, unless there is only one.
-    """
+    """C[m,n] (+)= A[m,k] B[k,n]; strides of rows and columns in elements."""
 
     dtype: str
     m: int
@@ -58,14 +58,6 @@ class Small:
         return replace(self, m=self.n, n=self.m, a=a, b=b, c=c)
 
 
-class Piece(NamedTuple):
-    """Columns that are one vector: the first one, lanes, and how many of them count."""
-
-    first: int
-    lanes: int
-    used: int
-
-
 def small_product(module: Module, p: Small) -> str:
     """``void (ptr a, ptr b, ptr c, i64 count, i64 a_bs, i64 b_bs, i64 c_bs)``: its symbol.
 
@@ -79,9 +71,10 @@ def small_product(module: Module, p: Small) -> str:
     params = [*(("ptr", x) for x in order), ("i64", "count")]
     params += (("i64", f"{x}_bs") for x in order)
     f = Code(module, name, "void", params, internal=True, attributes="nounwind")
-    writer = _Writer(f, module.target, p)
+    writer = _Writer(f, p)
     if writer.packs:
         f.do(f"%packed = alloca [{p.k * writer.packed_row} x i8], align 64")
+    f.do("%ahead = alloca [2 x ptr], align 8")
     operands = [("ptr", "%a"), ("ptr", "%b"), ("ptr", "%c")]
     with f.loop("0", "%count", carried=operands) as it:
         writer.write(it.index, *it.values)
@@ -92,19 +85,12 @@ def small_product(module: Module, p: Small) -> str:
     return f.name
 
 
-@dataclass
-class _Writer:
+class _Writer(Vectors):
     """Code of one product."""
 
-    f: Code
-    target: Target
-    p: Small
-
-    def __post_init__(self) -> None:
-        self.itemsize = 4 if self.p.dtype == "float32" else 8
-        self.type = "float" if self.p.dtype == "float32" else "double"
-        self.lanes = self.target.lanes(self.itemsize)
-        self.masked = self.target.masked and self.target.registers >= 32
+    def __init__(self, f: Code, p: Small) -> None:
+        super().__init__(f, p.dtype)
+        self.p = p
 
     @property
     def by_dots(self) -> bool:
@@ -124,6 +110,9 @@ class _Writer:
         f = self.f
         if self.by_dots:
             return self._dots(a, b, c)
+        if self._step:
+            f.store("ptr", f.offset(a, "%a_bs"), "%ahead")
+            f.store("ptr", f.offset(b, "%b_bs"), f.offset("%ahead", "8"))
         if self.packs:
             again = f.compare("ne", "%b_bs", "0")
             with f.when(f.either(again, f.compare("eq", number, "0"))):
@@ -164,8 +153,13 @@ class _Writer:
         return [(panel, n) for panel, n in zip(parts, (times, 1), strict=True) if n and panel]
 
     def _cycles(self, cut: list[tuple[list[Piece], int]]) -> float:
-        total = sum(n * self._height(len(panel))[0] for panel, n in cut)
+        total = sum(n * (self._height(len(panel))[0] + self._a_lines) for panel, n in cut)
         return total * _VARIANT ** (len(cut) - 1)
+
+    @property
+    def _a_lines(self) -> float:
+        """Cache lines of A: each panel reads all of it."""
+        return self.p.m * self.p.k * self.itemsize / 64
 
     def _height(self, vectors: int) -> tuple[float, int]:
         """Cycles of all rows in tiles of so many vectors, and the rows of a tile."""
@@ -197,7 +191,7 @@ class _Writer:
         width = len(panel) * self.target.vector_bytes
         with f.loop("0", str(times)) as it:
             at = f.add(f.mul(it.index, str(width)), str(first))
-            self._rows(a, f.offset(b, at), f.offset(c, at), panel)
+            self._rows(a, f.offset(b, at), f.offset(c, f.mul(at, str(self.p.c[1]))), panel)
 
     def _rows(self, a: Value, b: Value, c: Value, panel: list[Piece]) -> None:
         """All rows of C in the columns of a panel."""
@@ -210,14 +204,16 @@ class _Writer:
             self._tile(a, c, b, panel, height)
             it.next = [f.offset(a, str(a_step)), f.offset(c, str(c_step))]
         if rest:
-            self._tile(*it.values, b, panel, rest)
+            a, c = it.values
+            self._tile(a, c, b, panel, rest)
 
     def _tile(self, a: Value, c: Value, b: Value, panel: list[Piece], rows: int) -> None:
         """So many rows of C in the columns of a panel, where both begin."""
         sums = self._sum(a, b, panel, rows)
         for i in range(rows):
             for j, piece in enumerate(panel):
-                at = i * self.p.c[0] * self.itemsize + self._at(panel, piece)
+                row = i * self.p.c[0] * self.itemsize
+                at = row + self._at(panel, piece) * self.p.c[1]
                 self._finish(piece, sums[i * len(panel) + j], self.f.offset(c, str(at)))
 
     def _at(self, panel: list[Piece], piece: Piece) -> int:
@@ -230,24 +226,65 @@ class _Writer:
         size = rows * len(panel)
         parts = self._parts(size)
         unrolled = self._unrolled(size, parts)
-        types = [self._vector(piece) for piece in panel] * (rows * parts)
+        types = [self.vector(piece) for piece in panel] * (rows * parts)
         sums = ["zeroinitializer"] * len(types)
         a_step, b_step = self.p.a[1] * self.itemsize, self._b_row
-        whole = k // unrolled if k >= 2 * unrolled else 0
+        whole = self._loops(unrolled)
         if whole:
-            state = [("ptr", a), ("ptr", b), *zip(types, sums, strict=True)]
-            with f.loop("0", str(whole), carried=state) as it:
-                a, b, *sums = it.values
-                sums = self._terms(a, b, panel, rows, unrolled, sums)
-                ahead = (a, a_step), (b, b_step)
-                moved = [f.offset(x, str(unrolled * step)) for x, step in ahead]
-                it.next = [*moved, *sums]
-            a, b, *sums = it.values
+            ahead = self._ahead()
+            state = [("ptr", x) for x in (a, b, *ahead)]
+            with f.loop(
+                "0", str(whole), carried=[*state, *zip(types, sums, strict=True)]
+            ) as it:
+                a, b = it.values[:2]
+                later = self._ask(it.values[2 : len(state)])
+                sums = self._terms(a, b, panel, rows, unrolled, it.values[len(state) :])
+                moved = [f.offset(x, str(unrolled * n)) for x, n in ((a, a_step), (b, b_step))]
+                it.next = [*moved, *later, *sums]
+            a, b = it.values[:2]
+            self._keep(it.values[2 : len(state)])
+            sums = list(it.values[len(state) :])
         sums = self._terms(a, b, panel, rows, k - whole * unrolled, sums)
         for step in range(1, parts):
             own = zip(types, sums[:size], sums[step * size : (step + 1) * size], strict=False)
             sums[:size] = [f.op(f"fadd {t} {x}, {y}") for t, x, y in own]
         return sums[:size]
+
+    def _loops(self, unrolled: int) -> int:
+        """Iterations of the loop over k: none if there were only one."""
+        return self.p.k // unrolled if self.p.k >= 2 * unrolled else 0
+
+    # The next product's operands are asked for while this one is computed.
+
+    @cached_property
+    def _step(self) -> int:
+        """Bytes of A and of B to ask for in an iteration of the loop over k; 0: none."""
+        nbytes = self.p.k * max(self.p.m, self.p.n) * self.itemsize
+        iterations = 0
+        for panel, times in self._panels:
+            height = -self._height(len(panel))[1]
+            size = height * len(panel)
+            loops = self._loops(self._unrolled(size, self._parts(size)))
+            iterations += times * (self.p.m // height) * loops
+        return -(-nbytes // iterations) if iterations and nbytes >= _STREAMED else 0
+
+    def _ahead(self) -> list[Value]:
+        """What to ask for next, of A and of B."""
+        f = self.f
+        places = ["%ahead", f.offset("%ahead", "8")] if self._step else []
+        return [f.load("ptr", place) for place in places]
+
+    def _ask(self, places: Sequence[Value]) -> list[Value]:
+        """Ask for the lines there; the first-level cache has room for small operands."""
+        level = 1 if self.p.k * (self.p.m + self.p.n) * self.itemsize <= _NEAR else 2
+        for place in places:
+            for line in range(0, self._step, 64):
+                self.f.prefetch(self.f.offset(place, str(line)), level)
+        return [self.f.offset(place, str(self._step)) for place in places]
+
+    def _keep(self, places: Sequence[Value]) -> None:
+        for i, place in enumerate(places):
+            self.f.store("ptr", place, self.f.offset("%ahead", str(8 * i)))
 
     def _unrolled(self, size: int, parts: int) -> int:
         """Terms in an iteration of the loop over k: of half as many on, what leaves no rest."""
@@ -273,10 +310,11 @@ class _Writer:
         sums, size = list(old), rows * len(panel)
         parts = len(sums) // size
         for k in range(count):
-            at = [k * self._b_row + self._at(panel, piece) for piece in panel]
             row = [
-                self._load_b(self.f.offset(b, str(o)), piece)
-                for o, piece in zip(at, panel, strict=True)
+                self._load_b(
+                    self.f.offset(b, str(k * self._b_row + self._at(panel, piece))), piece
+                )
+                for piece in panel
             ]
             for i in range(rows):
                 at = (i * self.p.a[0] + k * self.p.a[1]) * self.itemsize
@@ -288,63 +326,31 @@ class _Writer:
 
     def _load_b(self, where: Value, piece: Piece) -> Value:
         if self.packs:
-            return self.f.load(self._vector(piece), where, self.itemsize)
-        return self._load(piece, where)
+            return self.f.load(self.vector(piece), where, self.itemsize)
+        return self.load(piece, where)
 
     def _fma(self, piece: Piece, scalar: Value, y: Value, total: Value) -> Value:
-        type, f = self._vector(piece), self.f
+        type, f = self.vector(piece), self.f
         one = f.op(f"insertelement {type} poison, {self.type} {scalar}, i64 0")
         zeros = f"<{piece.lanes} x i32> zeroinitializer"
         x = f.op(f"shufflevector {type} {one}, {type} poison, {zeros}")
-        return self._multiply_add(piece, x, y, total)
-
-    def _multiply_add(self, piece: Piece, x: Value, y: Value, total: Value) -> Value:
-        type, f = self._vector(piece), self.f
-        if total == "zeroinitializer":
-            return f.op(f"fmul {type} {x}, {y}")
-        if not self.target.fma:
-            return f.op(f"fadd {type} {f.op(f'fmul {type} {x}, {y}')}, {total}")
-        return f.call(
-            type, f"llvm.fma.{self._suffix(piece)}", (type, x), (type, y), (type, total)
-        )
+        return self.multiply_add(piece, x, y, total)
 
     def _finish(self, piece: Piece, total: Value, where: Value) -> None:
-        """Store elements of C that are complete."""
+        """Store elements of C that are complete: together, or one by one."""
+        step, type = self.p.c[1] * self.itemsize, self.vector(piece)
+        if self.p.c[1] == 1 and (piece.used == piece.lanes or self.masked):
+            return self._update(piece, total, where)
+        for j in range(piece.used):
+            mask = f"<1 x i32> <i32 {j}>"
+            x = self.f.op(f"shufflevector {type} {total}, {type} poison, {mask}")
+            self._update(Piece(0, 1, 1), x, self.f.offset(where, str(j * step)))
+
+    def _update(self, piece: Piece, total: Value, where: Value) -> None:
         if self.p.accumulate:
-            old = self._load(piece, where)
-            total = self.f.op(f"fadd {self._vector(piece)} {total}, {old}")
-        self._store(piece, total, where)
-
-    # Vectors ---------------------------------------------------------------------------------
-
-    def _vector(self, piece: Piece) -> str:
-        return f"<{piece.lanes} x {self.type}>"
-
-    def _suffix(self, piece: Piece) -> str:
-        return f"v{piece.lanes}f{8 * self.itemsize}"
-
-    def _mask(self, piece: Piece) -> str:
-        bits = ", ".join(f"i1 {int(i < piece.used)}" for i in range(piece.lanes))
-        return f"<{piece.lanes} x i1> <{bits}>"
-
-    def _load(self, piece: Piece, where: Value) -> Value:
-        """Lanes that do not count are zero."""
-        type = self._vector(piece)
-        if piece.used == piece.lanes:
-            return self.f.load(type, where, self.itemsize)
-        name = f"llvm.masked.load.{self._suffix(piece)}.p0"
-        self.f.module.declare(f"{type} @{name}(ptr, <{piece.lanes} x i1>, {type})")
-        source = f"ptr align {self.itemsize} {where}, {self._mask(piece)}"
-        return self.f.op(f"call {type} @{name}({source}, {type} zeroinitializer)")
-
-    def _store(self, piece: Piece, value: Value, where: Value) -> None:
-        type = self._vector(piece)
-        if piece.used == piece.lanes:
-            return self.f.store(type, value, where, self.itemsize)
-        name = f"llvm.masked.store.{self._suffix(piece)}.p0"
-        self.f.module.declare(f"void @{name}({type}, ptr, <{piece.lanes} x i1>)")
-        target = f"ptr align {self.itemsize} {where}, {self._mask(piece)}"
-        self.f.do(f"call void @{name}({type} {value}, {target})")
+            old = self.load(piece, where)
+            total = self.f.op(f"fadd {self.vector(piece)} {total}, {old}")
+        self.store(piece, total, where)
 
     # Columns ---------------------------------------------------------------------------------
 
@@ -371,79 +377,15 @@ class _Writer:
         whole = p.k - p.k % block if p.b[0] == 1 else 0
         with f.loop("0", str(whole), str(block)) as k:
             at = f.mul(k.index, str(self.itemsize))
-            rows = self._transposed([f.offset(c, at) if c else "" for c in columns])
+            rows = self.transposed([f.offset(c, at) if c else "" for c in columns])
             place = f.at(to, (k.index, str(self.packed_row)))
             for i, row in enumerate(rows):
-                self._store(self._whole, row, f.offset(place, str(i * self.packed_row)))
+                self.store(self.whole, row, f.offset(place, str(i * self.packed_row)))
         if whole < p.k:
             with f.loop(str(whole), str(p.k)) as k:
                 at = f.mul(k.index, str(p.b[0] * self.itemsize))
-                row = self._gathered([f.offset(c, at) if c else "" for c in columns])
-                self._store(self._whole, row, f.at(to, (k.index, str(self.packed_row))))
-
-    @property
-    def _whole(self) -> Piece:
-        return Piece(0, self.lanes, self.lanes)
-
-    def _gathered(self, places: list[Value]) -> Value:
-        """The vector of the elements at these places; zero where there is none."""
-        f, type = self.f, self._vector(self._whole)
-        vector = "zeroinitializer"
-        for lane, where in enumerate(places):
-            if where:
-                x = f.load(self.type, where, self.itemsize)
-                vector = f.op(f"insertelement {type} {vector}, {self.type} {x}, i64 {lane}")
-        return vector
-
-    def _transposed(self, columns: list[Value]) -> list[Value]:
-        """Rows of the block that has 16 bytes of each of the columns.
-
-        Column 4i + j goes to the i-th 16 bytes of the j-th vector, so that what is left
-        is a transposition inside 16-byte lanes, for which every processor has shuffles.
-        """
-        block = 16 // self.itemsize
-        type = f"<{block} x {self.type}>"
-        parts = [
-            self.f.load(type, c, self.itemsize) if c else "zeroinitializer" for c in columns
-        ]
-        vectors = [self._joined(parts[j::block]) for j in range(block)]
-        while block > 1:
-            # In turn with the vector half a block away: its low halves, its high halves.
-            half = len(vectors) // 2
-            pairs = list(zip(vectors[:half], vectors[half:], strict=True))
-            vectors = [self._interleaved(x, y, high) for x, y in pairs for high in (0, 1)]
-            block //= 2
-        return vectors
-
-    def _joined(self, parts: list[Value]) -> Value:
-        """One vector of the parts' elements in order."""
-        size = 16 // self.itemsize
-        while len(parts) > 1:
-            order = ", ".join(f"i32 {i}" for i in range(2 * size))
-            type = f"<{size} x {self.type}>"
-            pairs = zip(parts[::2], parts[1::2], strict=True)
-            mask = f"<{2 * size} x i32> <{order}>"
-            parts = [
-                self.f.op(f"shufflevector {type} {x}, {type} {y}, {mask}") for x, y in pairs
-            ]
-            size *= 2
-        return parts[0]
-
-    def _interleaved(self, x: Value, y: Value, high: int) -> Value:
-        """The low or high halves of all 16-byte lanes of x and y, alternating."""
-        block = 16 // self.itemsize
-        order = [
-            lane + high * block // 2 + i + source
-            for lane in range(0, self.lanes, block)
-            for i in range(block // 2)
-            for source in (0, self.lanes)
-        ]
-        return self._shuffled(x, y, order)
-
-    def _shuffled(self, x: Value, y: Value, order: list[int]) -> Value:
-        type = self._vector(self._whole)
-        mask = f"<{self.lanes} x i32> <{', '.join(f'i32 {i}' for i in order)}>"
-        return self.f.op(f"shufflevector {type} {x}, {type} {y}, {mask}")
+                row = self.gathered([f.offset(c, at) if c else "" for c in columns])
+                self.store(self.whole, row, f.at(to, (k.index, str(self.packed_row))))
 
     # A row times contiguous columns ----------------------------------------------------------
 
@@ -465,54 +407,26 @@ class _Writer:
         step = self.p.b[1] * self.itemsize
         columns = [self.f.offset(b, str(j * step)) for j in range(count)]
         sums = self._dot_sums(a, columns)
-        total = self._lane_sums(sums + ["zeroinitializer"] * (self.lanes - count))
-        if self.p.c[1] == 1 and (count == self.lanes or self.masked):
-            return self._finish(Piece(0, self.lanes, count), total, c)
-        for j in range(count):
-            one, type = Piece(0, 1, 1), self._vector(self._whole)
-            lane = f"<1 x i32> <i32 {j}>"
-            x = self.f.op(f"shufflevector {type} {total}, {type} poison, {lane}")
-            where = self.f.offset(c, str(j * self.p.c[1] * self.itemsize))
-            self._finish(one, x, where)
+        total = self.lane_sums(sums + ["zeroinitializer"] * (self.lanes - count))
+        self._finish(Piece(0, self.lanes, count), total, c)
 
     def _dot_sums(self, a: Value, columns: list[Value]) -> list[Value]:
         """Sums of products in each lane, of A and of each column."""
         f, (whole, rest) = self.f, divmod(self.p.k, self.lanes)
-        type, size = self._vector(self._whole), self.target.vector_bytes
+        type, size = self.vector(self.whole), self.target.vector_bytes
         sums = ["zeroinitializer"] * len(columns)
         with f.loop("0", str(whole * size), str(size), [(type, x) for x in sums]) as it:
-            row = self._load(self._whole, f.offset(a, it.index))
+            row = self.load(self.whole, f.offset(a, it.index))
             it.next = [
-                self._multiply_add(
-                    self._whole, row, self._load(self._whole, f.offset(column, it.index)), x
+                self.multiply_add(
+                    self.whole, row, self.load(self.whole, f.offset(column, it.index)), x
                 )
                 for column, x in zip(columns, it.values, strict=True)
             ]
         sums, at = list(it.values), str(whole * size)
         if rest:
-            row = self._some(f.offset(a, at), rest)
+            row = self.first(f.offset(a, at), rest)
             for j, column in enumerate(columns):
-                y = self._some(f.offset(column, at), rest)
-                sums[j] = self._multiply_add(self._whole, row, y, sums[j])
+                y = self.first(f.offset(column, at), rest)
+                sums[j] = self.multiply_add(self.whole, row, y, sums[j])
         return sums
-
-    def _some(self, where: Value, count: int) -> Value:
-        """A vector of the first elements there, then zeros."""
-        if self.masked:
-            return self._load(Piece(0, self.lanes, count), where)
-        steps = [self.f.offset(where, str(i * self.itemsize)) for i in range(count)]
-        return self._gathered(steps)
-
-    def _lane_sums(self, vectors: list[Value]) -> Value:
-        """Lane j is the sum of the lanes of vector j; their number is that of the lanes."""
-        even, odd = (list(range(i, 2 * self.lanes, 2)) for i in (0, 1))
-        type = self._vector(self._whole)
-        while len(vectors) > 1:
-            pairs = zip(vectors[::2], vectors[1::2], strict=True)
-            vectors = [
-                self.f.op(
-                    f"fadd {type} {self._shuffled(x, y, even)}, {self._shuffled(x, y, odd)}"
-                )
-                for x, y in pairs
-            ]
-        return vectors[0]

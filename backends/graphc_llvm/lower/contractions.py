@@ -72,7 +72,7 @@ def in_library(kernel: ContractionKernel) -> bool:
 
 def small(kernel: ContractionKernel) -> Small | None:
     """A product that takes less time than choosing how to cut it: its sizes and strides are
-    numbers, and columns or rows of the result are contiguous."""
+    numbers."""
     operands = (kernel.a, kernel.b, kernel.out)
     sizes = (kernel.m, kernel.k, kernel.n, *(s for o in operands for s in (o.row, o.column)))
     numbers = [s for s in sizes if isinstance(s, int)]
@@ -81,8 +81,7 @@ def small(kernel: ContractionKernel) -> Small | None:
     m, k, n, *steps = numbers
     a, b, c = ((steps[i], steps[i + 1]) for i in (0, 2, 4))
     few = min(m, k, n) >= 1 and m * k * n <= MOST_WORK and k * min(m, n) <= MOST_COLUMNS
-    contiguous = 1 in c or m == 1 or n == 1
-    if not few or not contiguous:
+    if not few:
         return None
     return Small(kernel.dtype.name, m, k, n, a, b, c, kernel.accumulate)
 
