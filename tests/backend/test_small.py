@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pytest
 
 import graphc as gr
@@ -87,3 +88,12 @@ def test_batches_of_any_length(length: int) -> None:
         axes = (symbol("n"), 2) if outer else (3, symbol("n"))
         p = products(sizes, gr.float32, axes)
         check(Loaded(replace(p, kernels=p.kernels[2:7]), host("native")), length)
+
+
+def test_rows_backwards() -> None:
+    x, y = gr.tensor("x", (5, 4)), gr.tensor("y", (4, 6))
+    run = gr.compile([x, y], x[::-1] @ y[:, ::-1])
+    a, b = (
+        np.random.default_rng(0).integers(-9, 9, s).astype(np.float32) for s in ((5, 4), (4, 6))
+    )
+    np.testing.assert_array_equal(run(a, b), a[::-1] @ b[:, ::-1])

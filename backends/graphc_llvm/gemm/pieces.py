@@ -33,28 +33,27 @@ class Vectors:
     def _suffix(self, piece: Piece) -> str:
         return f"v{piece.lanes}f{8 * self.itemsize}"
 
-    def _mask(self, piece: Piece) -> str:
+    def _mask(self, piece: Piece) -> tuple[str, Value]:
         bits = ", ".join(f"i1 {int(i < piece.used)}" for i in range(piece.lanes))
-        return f"<{piece.lanes} x i1> <{bits}>"
+        return f"<{piece.lanes} x i1>", f"<{bits}>"
 
     def load(self, piece: Piece, where: Value) -> Value:
         """Lanes that do not count are zero."""
         type = self.vector(piece)
         if piece.used == piece.lanes:
             return self.f.load(type, where, self.itemsize)
-        name = f"llvm.masked.load.{self._suffix(piece)}.p0"
-        self.f.module.declare(f"{type} @{name}(ptr, <{piece.lanes} x i1>, {type})")
-        source = f"ptr align {self.itemsize} {where}, {self._mask(piece)}"
-        return self.f.op(f"call {type} @{name}({source}, {type} zeroinitializer)")
+        name, zeros = f"llvm.masked.load.{self._suffix(piece)}.p0", (type, "zeroinitializer")
+        return self.f.call(type, name, self._place(where), self._mask(piece), zeros)
 
     def store(self, piece: Piece, value: Value, where: Value) -> None:
         type = self.vector(piece)
         if piece.used == piece.lanes:
             return self.f.store(type, value, where, self.itemsize)
         name = f"llvm.masked.store.{self._suffix(piece)}.p0"
-        self.f.module.declare(f"void @{name}({type}, ptr, <{piece.lanes} x i1>)")
-        target = f"ptr align {self.itemsize} {where}, {self._mask(piece)}"
-        self.f.do(f"call void @{name}({type} {value}, {target})")
+        self.f.call("void", name, (type, value), self._place(where), self._mask(piece))
+
+    def _place(self, where: Value) -> tuple[str, Value]:
+        return f"ptr align {self.itemsize}", where
 
     def first(self, where: Value, count: int) -> Value:
         """A vector of the first elements there, then zeros."""

@@ -49,7 +49,7 @@ class Small:
     @property
     def name(self) -> str:
         sizes = (self.m, self.k, self.n, *self.a, *self.b, *self.c, int(self.accumulate))
-        return f"product.{self.dtype}.{'.'.join(map(str, sizes))}"
+        return f"product.{self.dtype}.{'.'.join(map(str, sizes)).replace('-', '_')}"
 
     @property
     def transposed(self) -> Small:
