@@ -32,18 +32,23 @@ def contiguous(shape: Shape) -> tuple[Size, ...]:
     return tuple(reversed(strides))
 
 
-def resolve(node: Expr, owns_memory: Callable[[Expr], bool]) -> Access | None:
-    """The access of a node through its views to the memory of its base.
+def whole(node: Expr) -> Access:
+    """A node's elements in memory of its own."""
+    return Access(node, contiguous(node.shape))
 
-    None if a reshape on the way cannot be expressed by strides, or the base has no memory.
+
+def resolve(node: Expr, place: Callable[[Expr], Access | None]) -> Access | None:
+    """The access of a node through its views to memory.
+
+    ``place`` tells where the elements of a node lie that has memory. None if a reshape on the
+    way cannot be expressed by strides, or the base has no memory.
     """
     chain = []
-    while not owns_memory(node):
+    while (access := place(node)) is None:
         if node.op.name not in VIEWS:
             return None
         chain.append(node)
         node = node.args[0]
-    access: Access | None = Access(node, contiguous(node.shape))
     for view in reversed(chain):
         assert access is not None
         access = _through(view, access)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from graphc.expr import Expr, apply, rebuild, topological
 from graphc.graph import Graph
-from graphc.loops.access import VIEWS, Access, inner_merges, only_ones, resolve
+from graphc.loops.access import VIEWS, Access, inner_merges, only_ones, resolve, whole
 from graphc.loops.group import LEAVES, OWN_KERNEL, is_position, is_scalar_constant
+from graphc.loops.parts import origin
 from graphc.ops.contraction import CONTRACT, parse
 from graphc.ops.movement import COPY, transpose
 from graphc.origin import stemming
@@ -26,8 +27,15 @@ def with_copies(graph: Graph) -> tuple[Graph, dict[Expr, Expr]]:
     its elements lie as those of the output do.
     """
     made: dict[Expr, Expr] = {}
+    taken = set(graph.roots)
     for node in topological(graph.roots):
-        made[node] = _prepared(rebuild(node, [made[a] for a in node.args]))
+        args = [made[a] for a in node.args]
+        if node.op.name == "concatenate":
+            args = [
+                copy(a) if _is_taken(x, taken) else a
+                for a, x in zip(args, node.args, strict=True)
+            ]
+        made[node] = _prepared(rebuild(node, args))
     roots: list[Expr] = []
     for number, root in enumerate(graph.roots):
         new = made[root]
@@ -35,6 +43,15 @@ def with_copies(graph: Graph) -> tuple[Graph, dict[Expr, Expr]]:
         plain = base.op.name in VIEWS | LEAVES or base in roots
         roots.append(copy(new) if plain else base)
     return graph.with_roots(roots), made
+
+
+def _is_taken(x: Expr, taken: set[Expr]) -> bool:
+    """Whether a node computed elsewhere is needed as a part of one more join."""
+    node = origin(x)
+    if node.op.name in VIEWS | LEAVES or node not in taken:
+        taken.add(node)
+        return False
+    return True
 
 
 def copy(x: Expr) -> Expr:
@@ -52,7 +69,7 @@ def _reshaped(x: Expr) -> Expr:
 
 def strided(x: Expr) -> Access | None:
     """The access of a node, if every node that is no view had memory."""
-    return resolve(x, lambda n: n.op.name not in VIEWS)
+    return resolve(x, lambda n: None if n.op.name in VIEWS else whole(n))
 
 
 def _prepared(node: Expr) -> Expr:

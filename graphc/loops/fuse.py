@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from graphc.expr import Expr, topological
 from graphc.graph import Graph
-from graphc.loops.access import VIEWS, only_ones, resolve
+from graphc.loops.access import VIEWS, Access, only_ones, resolve, whole
 from graphc.loops.group import (
     LEAVES,
     OWN_KERNEL,
@@ -26,10 +26,11 @@ from graphc.loops.group import (
     owns_memory,
 )
 from graphc.loops.order import Order
+from graphc.loops.parts import parts_of_joins
 from graphc.types import Size, same_size
 
 #: Straight-line code beyond this many nodes is cut: compilers are superlinear in its length.
-MAX_NODES = 1500
+MAX_NODES = 4000
 #: A value is computed again rather than stored if that costs at most this many flops.
 RECOMPUTE_COST = 4
 
@@ -116,8 +117,29 @@ class _Fuser:
         self.group_of[node] = group.number
         for x in node.args:
             self.keep(x)
+        if self.merging and node.op.name == "concatenate":
+            self.unite(self.sources(node))
         for number in self.sources(node):
             self.order.depend(group.number, number)
+
+    def unite(self, parts: set[int]) -> None:
+        """Merge groups that compute parts of a join, each element by itself, in like loops."""
+        last: Group | None = None
+        for number in sorted(parts & self.groups.keys()):
+            group = self.groups[number]
+            if group.reduced or not group.space:
+                continue
+            last = self.merge(last, group) if last and self.are_alike(last, group) else group
+
+    def are_alike(self, one: Group, two: Group) -> bool:
+        """Whether two groups have the same loops, and neither needs the other."""
+        return (
+            len(one.nodes) + len(two.nodes) <= MAX_NODES
+            and len(one.space) == len(two.space)
+            and all(map(same_size, one.space, two.space))
+            and not self.order.is_after(one.number, two.number)
+            and not self.order.is_after(two.number, one.number)
+        )
 
     def sources(self, node: Expr) -> set[int]:
         """Groups that compute what a node reads."""
@@ -439,9 +461,12 @@ class _Fuser:
         """Whether index arithmetic alone reaches the base through the views."""
         while x.op.name in VIEWS and x not in self.stored:
             if x.op.name == "reshape" and not only_ones(x.args[0].shape, x.shape):
-                return resolve(x, lambda n: owns_memory(n, self.stored)) is not None
+                return resolve(x, self.memory) is not None
             x = x.args[0]
         return True
+
+    def memory(self, x: Expr) -> Access | None:
+        return whole(x) if owns_memory(x, self.stored) else None
 
     def recompute_cost(self, node: Expr) -> int:
         total, pending = 0, [node]
@@ -465,8 +490,13 @@ class _Fuser:
         for group in self.groups.values():
             group.nodes.sort(key=self.position.__getitem__)
         order = sorted(units, key=self.order.rank)
+        parts = parts_of_joins(self.graph, list(self.groups.values()))
         return Fusion(
-            self.graph, tuple(units[n] for n in order), frozenset(self.stored), self.refused
+            self.graph,
+            tuple(units[n] for n in order),
+            frozenset(self.stored),
+            parts if self.merging else {},
+            self.refused,
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from graphc.expr import Expr, constant_value
 from graphc.graph import Graph
+from graphc.loops.access import Access, whole
 from graphc.loops.ir import Buffer
 from graphc.types import Size, same_size
 
@@ -97,6 +98,7 @@ class Group:
 class Fusion:
     """Groups, and single nodes with kernels of their own, in an order that can run.
 
+    ``parts`` says where nodes lie that are computed in the memory of a node joined from them.
     ``refused`` says why the kernels of a value and of a node that reads it are not one;
     ``became`` says what the nodes of the last graph stage are in this graph, and ``buffers``
     which memory of the program nodes have.
@@ -105,12 +107,19 @@ class Fusion:
     graph: Graph
     units: tuple[Group | Expr, ...]
     stored: frozenset[Expr]
+    parts: Mapping[Expr, Access]
     refused: dict[tuple[Expr, Expr], str]
     became: Mapping[Expr, Expr] = field(default_factory=dict)
     buffers: Mapping[Expr, Buffer] = field(default_factory=dict)
 
     def owns_memory(self, node: Expr) -> bool:
         return owns_memory(node, self.stored)
+
+    def place(self, node: Expr) -> Access | None:
+        """Where a node's elements lie, if they have memory."""
+        if not self.owns_memory(node):
+            return None
+        return self.parts.get(node) or whole(node)
 
 
 def is_position(node: Expr) -> bool:

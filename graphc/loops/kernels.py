@@ -25,6 +25,7 @@ from graphc.loops.ir import (
     Statement,
     Store,
 )
+from graphc.loops.parts import origin, parts
 from graphc.loops.rolled import rolled_kernels
 from graphc.ops.contraction import axis_sizes, parse
 from graphc.types import Shape, Size, int64, product, same_size
@@ -47,7 +48,7 @@ def own_kernels(node: Expr, fusion: Fusion, buffer_of: BufferOf, name: str) -> l
 
 
 def _access(x: Expr, fusion: Fusion) -> Access:
-    access = resolve(x, fusion.owns_memory)
+    access = resolve(x, fusion.place)
     assert access is not None, f"{x!r} has no memory"
     return access
 
@@ -160,19 +161,14 @@ def _contraction(node: Expr, fusion: Fusion, buffer_of: BufferOf, name: str) -> 
 
 
 def _concatenate(node: Expr, fusion: Fusion, buffer_of: BufferOf, name: str) -> list[Kernel]:
-    axis = node.attrs["axis"]
-    start: Size = 0
-    out = buffer_of(node)
-    strides = contiguous(node.shape)
-    full: list[Size] = [1] * node.ndim
-    for a in range(node.ndim)[::-1][:-1]:
-        full[a - 1] = full[a] * node.shape[a]
+    place = _access(node, fusion)
+    out = buffer_of(place.base)
     kernels: list[Kernel] = []
-    for number, x in enumerate(node.args):
-        target = _flat(_vars(x.shape), _steps(x.shape, strides), start * full[axis])
-        title = f"{name}_{number}"
-        kernels.append(_copy_into(x, fusion, buffer_of, out, target, title, "concatenate"))
-        start = start + x.shape[axis]
+    for number, (x, part) in enumerate(parts(node, place)):
+        if origin(x) not in fusion.parts:
+            target = _flat(_vars(x.shape), _steps(x.shape, part.strides), part.offset)
+            title = f"{name}_{number}"
+            kernels.append(_copy_into(x, fusion, buffer_of, out, target, title, "concatenate"))
     return kernels
 
 

@@ -163,10 +163,12 @@ class _Nest(Values):
     # effects ----------------------------------------------------------------------------------
 
     def store(self, node: Expr, name: Name) -> None:
-        buffer = self.buffer_of(node)
-        index = flat_index(self.canonical(node), contiguous(node.shape))
+        buffer, index = self.element(node, self.canonical(node))
         self.indices.append((index, False))
-        self.touch(buffer)
+        if node in self.fusion.parts:
+            self.touched[node] = node.type.nbytes
+        else:
+            self.touch(buffer)
         level = max(self.deepest([name]), self.deepest([t for t, _ in index.terms]))
         if level == 0 and len(self.levels) > 1:
             self.suffix.append(Store(buffer, index, name))

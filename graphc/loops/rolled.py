@@ -33,7 +33,7 @@ Source: TypeAlias = tuple[Buffer, tuple[Size, Size]]
 def rolled_kernels(node: Expr, fusion: Fusion, buffer_of: BufferOf, name: str) -> list[Kernel]:
     """A kernel for each round. All have a loop: those are functions of their own."""
     rolled: Rolled = node.attrs["program"]
-    sources = [resolve(x, fusion.owns_memory) for x in node.args]
+    sources = [resolve(x, fusion.place) for x in node.args]
     places: list[Source] = []
     for access in sources:
         assert access is not None

@@ -77,7 +77,7 @@ class Values:
         self.count = 0
         self.suffix: list[Statement] = []
         self.flops: Size = 0
-        self.touched: dict[Buffer, Size] = {}
+        self.touched: dict[Buffer | Expr, Size] = {}
 
     # schedule ---------------------------------------------------------------------------------
 
@@ -212,7 +212,7 @@ class Values:
         return [(x, broadcast_index(x, at)) for x in node.args]
 
     def reads_view(self, node: Expr, at: Indices) -> list[tuple[Expr, Indices]]:
-        access = resolve(node, self.fusion.owns_memory)
+        access = resolve(node, self.fusion.place)
         if (access is not None and self.in_memory(access.base)) or constant_base(
             node
         ) is not None:
@@ -228,7 +228,7 @@ class Values:
         if node in self.spilled and self.phase_of[node] < self.phase:
             return self.load(self.spilled[node], self.row_index(node))
         if self.in_memory(node):
-            return self.load(self.buffer_of(node), flat_index(at, contiguous(node.shape)))
+            return self.load(*self.element(node, at))
         if is_scalar_constant(node):
             value = constant_value(node)
             assert value is not None
@@ -248,6 +248,13 @@ class Values:
         self.flops = self.flops + node.op.cost * product(self.extents_of(names))
         return self.assign(lambda n: Compute(n, node.op.name, tuple(names), node.dtype), names)
 
+    def element(self, node: Expr, at: Indices) -> tuple[Buffer, Index]:
+        """Where an element of a node with memory lies."""
+        access = self.fusion.place(node)
+        assert access is not None
+        index = flat_index(at, access.strides, access.offset)
+        return self.buffer_of(access.base), index
+
     def extents_of(self, names: Sequence[Name]) -> list[Size]:
         deepest = self.deepest(names)
         return [self.extent(v.axis) for v in self.levels[1 : deepest + 1] if v.axis is not None]
@@ -259,7 +266,7 @@ class Values:
         constant = constant_base(node)
         if constant is not None:
             return self.emit_value(constant, (), ())
-        access = resolve(node, self.fusion.owns_memory)
+        access = resolve(node, self.fusion.place)
         assert access is not None
         return self.load(
             self.buffer_of(access.base), flat_index(at, access.strides, access.offset)
@@ -278,7 +285,7 @@ class Values:
         checked = self.assign(lambda n: CheckedIndex(n, raw, size), [raw])
         if is_position(node):
             return self.converted(checked, node.dtype)
-        access = resolve(source, self.fusion.owns_memory)
+        access = resolve(source, self.fusion.place)
         assert access is not None
         place = tuple(Index(((checked, 1),)) if a == axis else i for a, i in enumerate(at))
         return self.load(

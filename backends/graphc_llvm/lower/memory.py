@@ -16,6 +16,9 @@ from graphc_llvm.lower.code import Bound, Code
 from graphc_llvm.lower.spans import Span, Val, splat, steps
 from graphc_llvm.vmath import Lane
 
+#: So many bytes ahead of where it is needed memory is asked for.
+AHEAD = 192
+
 
 @dataclass(frozen=True)
 class Place:
@@ -208,6 +211,7 @@ def _as_memory(code: Code, place: Place, width: int, text: Value) -> Value:
 
 def _load_part(code: Code, place: Place, where: Address, span: Span, part: int) -> Value:
     if where.stride == 1:
+        _ask_ahead(code, where.pointers[part], span, write=False)
         return _load_vector(code, place, where.pointers[part], span.width, span.mask)
     if where.stride == -1:
         pointer, mask = _reversed(code, place, where.pointers[part], span)
@@ -215,6 +219,19 @@ def _load_part(code: Code, place: Place, where: Address, span: Span, part: int) 
             code, place.lanes(span.width), _load_vector(code, place, pointer, span.width, mask)
         )
     return _gather(code, place, where, span, part)
+
+
+def _ask_ahead(code: Code, pointer: Value, span: Span, *, write: bool) -> None:
+    """Ask for what will be read or written here some iterations later, if there are such."""
+
+    def ask() -> Value:
+        place = code.offset(pointer, AHEAD)
+        kind = ("i32", str(int(write))), ("i32", "3"), ("i32", "1")
+        code.call("void", "llvm.prefetch.p0", ("ptr", place), *kind)
+        return place
+
+    if span.ahead:
+        code.once(code.depth, ("ahead", pointer), ask)
 
 
 def _reversed(
@@ -329,6 +346,7 @@ def _store_part(
     code: Code, place: Place, where: Address, text: Value, span: Span, part: int
 ) -> None:
     if where.stride == 1:
+        _ask_ahead(code, where.pointers[part], span, write=True)
         _store_vector(code, place, where.pointers[part], text, span.width, span.mask)
     elif where.stride == -1:
         pointer, mask = _reversed(code, place, where.pointers[part], span)

@@ -20,7 +20,7 @@ from graphc_llvm.lower.code import Bound, Code
 from graphc_llvm.lower.frame import Finder, Frame, Home
 from graphc_llvm.lower.memory import Place
 from graphc_llvm.lower.spans import WHOLE, Span, Val, any_lane, constant, first_lanes
-from graphc_llvm.lower.vector import Pass, passes, shape_of
+from graphc_llvm.lower.vector import Pass, Shape, passes, shape_of
 from graphc_llvm.vmath import Lane
 
 #: Signals are looked at after so many scalar operations of a serial loop.
@@ -366,15 +366,21 @@ class Nest:
                 self.states.update(outer)
                 self._iterate(loop, p.begin, p.end, 1)
                 return
-            self._pass(loop, p, outer, totals)
+            self._pass(loop, shape, p, outer, totals)
         self._finish_lanes(loop, outer, totals)
         self.states.update(outer)
 
     def _pass(
-        self, loop: Loop, p: Pass, outer: Mapping[Name, State], totals: dict[Name, State]
+        self,
+        loop: Loop,
+        shape: Shape,
+        p: Pass,
+        outer: Mapping[Name, State],
+        totals: dict[Name, State],
     ) -> None:
         """One loop over vectors; ``totals`` are its accumulators, one vector each."""
-        self.span = Span(loop.var, p.begin, p.width, p.parts, "" if p.masked else None)
+        mask = "" if p.masked else None
+        self.span = Span(loop.var, p.begin, p.width, p.parts, mask, shape.ahead)
         for name, state in outer.items():
             fresh = State.initial(state.reduction, self.span)
             before = totals[name].parts if name in totals else fresh.parts[:1]

@@ -19,7 +19,8 @@ from graphc_llvm.vmath import Lane
 class Span:
     """The iterations that the code being written covers.
 
-    ``mask`` is given if only some lanes (of the only part) are active.
+    ``mask`` is given if only some lanes (of the only part) are active. With ``ahead`` memory
+    is asked for before it is needed.
     """
 
     var: str = ""
@@ -27,6 +28,7 @@ class Span:
     width: int = 1
     parts: int = 1
     mask: Value | None = None
+    ahead: bool = False
 
     def lane(self, dtype: str) -> Lane:
         return Lane(dtype, self.width)

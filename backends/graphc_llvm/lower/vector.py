@@ -27,6 +27,8 @@ LONG = 12
 UNROLL = ((3, 8), (8, 4), (24, 2))
 #: At most so many if the chains run through a loop in the body.
 UNROLL_INNER = 2
+#: Processors foresee what is read and written next in about so many places at a time.
+FORESEEN = 16
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,14 @@ class Shape:
     """``width`` lanes, ``parts`` vectors side by side, a masked tail or a scalar one.
 
     With ``single`` all vectors are masked, so that the body is written, and compiled, once.
+    With ``ahead`` memory is asked for before it is needed.
     """
 
     width: int
     parts: int
     masked: bool
     single: bool
+    ahead: bool
 
     @property
     def step(self) -> int:
@@ -66,7 +70,7 @@ def shape_of(loop: Loop, target: Target) -> Shape:
     narrow = any(t.itemsize < 4 for t in types) and target.vector_bytes < 64
     parts = _parts(loop)
     single = parts == 1 and target.masked and target.vector_bytes == 64
-    return Shape(width, parts, target.masked and not narrow, single)
+    return Shape(width, parts, target.masked and not narrow, single, _streams(loop) > FORESEEN)
 
 
 def _types(loop: Loop) -> set[DType]:
@@ -80,6 +84,12 @@ def _types(loop: Loop) -> set[DType]:
         elif isinstance(s, ir.Loop):
             types.update(a.dtype for a in s.accumulators)
     return types | {a.dtype for a in loop.accumulators}
+
+
+def _streams(loop: Loop) -> int:
+    """In how many places of memory the lanes are side by side."""
+    moves = (s for s in loop.body if isinstance(s, ir.Load | ir.Store))
+    return len({(s.buffer.name, s.index) for s in moves if (loop.var, 1) in s.index.terms})
 
 
 def _parts(loop: Loop) -> int:
