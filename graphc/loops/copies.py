@@ -27,7 +27,7 @@ def with_copies(graph: Graph) -> tuple[Graph, dict[Expr, Expr]]:
     its elements lie as those of the output do.
     """
     made: dict[Expr, Expr] = {}
-    taken = set(graph.roots)
+    taken = {_reshaped(root) for root in graph.roots}
     for node in topological(graph.roots):
         args = [made[a] for a in node.args]
         if node.op.name == "concatenate":
