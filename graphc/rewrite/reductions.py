@@ -201,6 +201,24 @@ def _leaves(c: Expr, node: Expr, x: Expr) -> bool:
     return constant_along(c, axes, x.ndim) and may_leave(c, axes, x.shape)
 
 
+@rule("sum", REASSOCIATING, of="mul", stage="expand")
+def sum_of_scaled_factor(node: Expr, x: Expr) -> Expr | None:
+    """sum((x * c) * y) -> sum(x * y) * c, sum((x / c) * y) -> sum(x * y) / c, where c is the
+    same along the summed axes, and not made of sizes where these may be empty."""
+    for scaled, other in (x.args, x.args[::-1]):
+        for factor, c in _scalings(scaled):
+            if _leaves(c, node, x):
+                return scaled.op(_outside(node, x, factor * other), _kept(node, x, c))
+    return None
+
+
+def _scalings(x: Expr) -> Sequence[Sequence[Expr]]:
+    """The ways to read x as y * c or y / c: pairs of y and c."""
+    if x.op is ew.mul:
+        return (x.args, x.args[::-1])
+    return (x.args,) if x.op is ew.div else ()
+
+
 def _outside(node: Expr, x: Expr, factor: Expr) -> Expr:
     """The reduction of one factor of x."""
     return apply(node.op, (broadcast_to(factor, x.shape),), node.attrs)

@@ -9,8 +9,10 @@ import numpy as np
 
 from graphc.expr import Expr
 from graphc.ops import elementwise as ew
+from graphc.ops.indexing import SIZE
+from graphc.ops.movement import BROADCAST, RESHAPE
 from graphc.rewrite.engine import DOMAIN_CHANGING, EXACT, REASSOCIATING, rule
-from graphc.rewrite.match import is_number, like, number, usable
+from graphc.rewrite.match import aligned, is_number, is_one, like, number, usable
 
 
 @rule("mul", EXACT)
@@ -121,3 +123,21 @@ def div_constant(node: Expr, x: Expr, y: Expr) -> Expr | None:
     """x / c -> x * (1/c) for a number c: multiplication is cheaper, one rounding more."""
     inverse = _inverse(y)
     return None if inverse is None else x * like(inverse, x)
+
+
+@rule("div", REASSOCIATING, stage="expand", has="sqrt size reshape broadcast_to")
+def div_repeated(node: Expr, x: Expr, y: Expr) -> Expr | None:
+    """x / c -> x * (1/c) for a root or a size c that many x share, x no reduction: one division
+    for each c. 1/c is never denormal, and infinite or 0 where c is 0 or infinite."""
+    shape = aligned(y.shape, node.ndim)
+    shared = any(is_one(c) and not is_one(n) for c, n in zip(shape, node.shape, strict=True))
+    if not shared or _unmoved(x).op.family == "reduction":
+        return None
+    return x * (like(1, y) / y) if _unmoved(y).op in (ew.sqrt, SIZE) else None
+
+
+def _unmoved(x: Expr) -> Expr:
+    """What is broadcast or reshaped."""
+    while x.op in (RESHAPE, BROADCAST):
+        x = x.args[0]
+    return x

@@ -192,6 +192,10 @@ EXAMPLES: dict[str, list[Example]] = {
     "sqrt-of-exp": [lambda v: gr.sqrt(gr.exp(v.x))],
     "div-power-of-two": [lambda v: v.x / 4.0, lambda v: v.x / -0.25],
     "div-constant": [lambda v: v.x / 3.0],
+    "div-repeated": [
+        lambda v: v.x / gr.sqrt(gr.square(v.s)),
+        lambda v: v.m / gr.sqrt(gr.sum(gr.square(v.m), 1, keepdims=True)),
+    ],
     # factoring
     "scalar-out-of-mul": [
         lambda v: v.x * v.s * v.y,
@@ -374,6 +378,11 @@ EXAMPLES: dict[str, list[Example]] = {
     "extremum-of-broadcast": [
         lambda v: gr.max(spread(v.u, 3, 4), 0),
         lambda v: gr.min(spread(v.u, 3, 4)),
+    ],
+    "sum-of-scaled-factor": [
+        lambda v: gr.sum(v.m * v.s * v.n),
+        lambda v: gr.sum(v.m * (v.n / v.u), 0),
+        lambda v: gr.sum(v.m / gr.sum(v.n, 1, keepdims=True) * v.n, 1, keepdims=True),
     ],
     "sum-of-scaled": [
         lambda v: gr.sum(v.m * v.s),
