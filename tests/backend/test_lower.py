@@ -147,6 +147,17 @@ def test_first_position_wins(value: float, level: str) -> None:
 
 
 @pytest.mark.parametrize("level", LEVELS)
+def test_positions_where_records_are_many_or_few(level: str) -> None:
+    code = Loaded(reductions(float32, ("argmax", "argmin"), "vector", symbol("n")), host(level))
+    for n in (130, 1000):
+        given = arrays_of(code.program, {"n": n}, np.random.default_rng(0))
+        x = np.random.default_rng(n).standard_normal(n).astype(np.float32)
+        late = np.where(np.arange(n) == n - 3, np.float32(np.nan), x)
+        for values in (x, np.sort(x), np.sort(x)[::-1].copy(), late):
+            check(code, n, {**given, "x": values})
+
+
+@pytest.mark.parametrize("level", LEVELS)
 def test_sum_of_a_value_without_lanes(level: str) -> None:
     n = symbol("n")
     outs = outputs(y=(float32, (n,)), s=(float32, ()))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from graphc.errors import CompileError
 from graphc_llvm.emit import Value
 from graphc_llvm.lower.code import Code
-from graphc_llvm.lower.spans import Span, halves
+from graphc_llvm.lower.spans import Span, any_lane, halves, splat
 from graphc_llvm.vmath import Lane
 
 Pair = tuple[Value, Value]
@@ -97,6 +97,14 @@ def _beats(code: Code, r: Reduction, lane: Lane, new: Value, old: Value) -> Valu
     return code.op(f"or {bit} {better}, {code.op(f'and {bit} {nan}, {number}')}")
 
 
+def _may_beat(code: Code, r: Reduction, lane: Lane, new: Value, old: Value) -> Value:
+    """As `_beats`, but true where either is NaN."""
+    if not lane.is_float:
+        return _beats(code, r, lane, new, old)
+    order = "ugt" if r.kind == "argmax" else "ult"
+    return code.op(f"fcmp {order} {lane.llvm} {new}, {old}")
+
+
 _BOOLEAN = {"sum": "or", "any": "or", "max": "or", "prod": "and", "all": "and", "min": "and"}
 
 
@@ -125,11 +133,15 @@ def _combine_values(code: Code, r: Reduction, lane: Lane, old: Value, new: Value
 
 @dataclass(frozen=True)
 class State:
-    """The running value of an accumulator in each part of a span."""
+    """The running value of an accumulator in each part of a span.
+
+    With ``across`` the lanes are of one reduction, which runs over them.
+    """
 
     reduction: Reduction
     width: int
     parts: tuple[Pair, ...]
+    across: bool = False
 
     @staticmethod
     def initial(reduction: Reduction, span: Span) -> State:
@@ -146,7 +158,7 @@ class State:
             parts = tuple(zip(values[::2], values[1::2], strict=True))
         else:
             parts = tuple((value, "") for value in values)
-        return State(self.reduction, self.width, parts)
+        return replace(self, parts=parts)
 
     @property
     def results(self) -> tuple[Value, ...]:
@@ -166,11 +178,39 @@ class State:
         span: Span,
     ) -> State:
         """With one more value in every active lane."""
+        if self.reduction.keeps_position and self.across:
+            return self._with_records(code, values, positions, span)
+        return self._by_lane(code, values, positions, span)
+
+    def _with_records(
+        self, code: Code, values: Sequence[Value], positions: Sequence[Value], span: Span
+    ) -> State:
+        """As `accumulated`, on a branch that is taken if a value beats all before it, which
+        happens rarely: then the best of all lanes becomes the state of each."""
+        lane, old = Lane(self.reduction.dtype, self.width), self.flat()
+        beats = [
+            _may_beat(code, self.reduction, lane, new, pair[0])
+            for new, pair in zip(values, self.parts, strict=True)
+        ]
+        record, before = any_lane(code, span, beats), code.block
+        with code.when(record):
+            best = self._by_lane(code, values, positions, span).over_lanes(code).flat()
+            spread = [splat(code, t, v, self.width) for t, v in best]
+            after = code.block
+        new = [
+            code.op(f"phi {t} [ {v}, %{before} ], [ {n}, %{after} ]")
+            for (t, v), n in zip(old, spread * len(self.parts), strict=True)
+        ]
+        return self.replaced(new)
+
+    def _by_lane(
+        self, code: Code, values: Sequence[Value], positions: Sequence[Value], span: Span
+    ) -> State:
         parts = []
         for old, new in zip(self.parts, zip(values, positions, strict=True), strict=True):
             pair = combine(code, self.reduction, self.width, old, new)
             parts.append(self._where_active(code, span, pair, old))
-        return State(self.reduction, self.width, tuple(parts))
+        return replace(self, parts=tuple(parts))
 
     def _where_active(self, code: Code, span: Span, new: Pair, old: Pair) -> Pair:
         if span.mask is None:
@@ -192,7 +232,7 @@ class State:
                 merge(code, self.reduction, self.width, a, b)
                 for a, b in zip(low, high, strict=False)
             ] + low[len(high) :]
-        return State(self.reduction, self.width, tuple(parts))
+        return replace(self, parts=tuple(parts))
 
     def over_lanes(self, code: Code) -> State:
         """All lanes of all parts combined into a scalar: halves are added until one is left."""

@@ -384,7 +384,8 @@ class Nest:
         for name, state in outer.items():
             fresh = State.initial(state.reduction, self.span)
             before = totals[name].parts if name in totals else fresh.parts[:1]
-            self.states[name] = replace(fresh, parts=before + fresh.parts[1:])
+            parts = before + fresh.parts[1:]
+            self.states[name] = replace(fresh, parts=parts, across=True)
         self._iterate(loop, p.begin, p.end, p.width * p.parts)
         totals.update({name: self.states[name].joined(self.code) for name in outer})
         self.span = WHOLE
