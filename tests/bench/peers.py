@@ -135,8 +135,12 @@ class Peer:
     def revive(self) -> None:
         """Start anew, if the process has ended."""
         if self.process.poll() is not None:
-            self.close()
-            self.start()
+            self.renew()
+
+    def renew(self) -> None:
+        """Another process."""
+        self.close()
+        self.start()
 
     def close(self) -> None:
         """The end of its input is that of a worker that still listens."""
