@@ -28,6 +28,9 @@ _WIDEST = 8
 #: operands of a product that the first-level cache holds beside those of the one before it.
 _STREAMED, _NEAR = 2048, 1 << 14
 
+#: More bytes than these in an iteration would only wait for each other.
+_MOST_ASKED = 512
+
 #: Cycles that a tile takes beside its multiply-adds, and what each size of tile more may gain:
 #: it has to be compiled.
 _TILE_CYCLES, _VARIANT = 12, 1.03
@@ -266,7 +269,8 @@ class _Writer(Vectors):
             size = height * len(panel)
             loops = self._loops(self._unrolled(size, self._parts(size)))
             iterations += times * (self.p.m // height) * loops
-        return -(-nbytes // iterations) if iterations and nbytes >= _STREAMED else 0
+        step = -(-nbytes // max(iterations, 1))
+        return step if _STREAMED <= nbytes and step <= _MOST_ASKED else 0
 
     def _ahead(self) -> list[Value]:
         """What to ask for next, of A and of B."""

@@ -37,9 +37,9 @@ from graphc_llvm.lower.kernels import lower_kernel
 
 SYMBOLS: Final = {"float32": "gc_gemm_f32", "float64": "gc_gemm_f64"}
 
-#: Products of at most so many multiply-adds, and so many elements of B, are small.
-MOST_WORK = 1 << 18
-MOST_COLUMNS = 1 << 12
+#: Products of at most so many multiply-adds are small: one, which threads may share above that,
+#: or one of a batch. So is B, of at most so many elements.
+MOST_ALONE, MOST_WORK, MOST_ELEMENTS = 1 << 18, 10**6, 10**4
 
 #: Multiply-adds that take as long as an operation of a loop.
 _WORK = 4
@@ -80,8 +80,8 @@ def small(kernel: ContractionKernel) -> Small | None:
         return None
     m, k, n, *steps = numbers
     a, b, c = ((steps[i], steps[i + 1]) for i in (0, 2, 4))
-    few = min(m, k, n) >= 1 and m * k * n <= MOST_WORK and k * min(m, n) <= MOST_COLUMNS
-    if not few:
+    most = MOST_WORK if kernel.batch_shape else MOST_ALONE
+    if min(m, k, n) < 1 or m * k * n > most or k * min(m, n) > MOST_ELEMENTS:
         return None
     return Small(kernel.dtype.name, m, k, n, a, b, c, kernel.accumulate)
 
