@@ -12,6 +12,7 @@ from graphc_llvm.gemm.block import (
     gemm_unit,
 )
 from graphc_llvm.gemm.code import COLD, Code
+from graphc_llvm.gemm.direct import direct_blocks, is_direct
 from graphc_llvm.gemm.gemv import gemv_unit
 from graphc_llvm.gemm.outer import MOST_TERMS, outer_unit
 from graphc_llvm.gemm.pack import unpack_tile
@@ -114,12 +115,15 @@ def _run(module: Module, t: Tiling) -> str:
              internal=True, attributes=COLD)  # fmt: skip
     s = Slots(f)
     units, group = s["units"], s["group"]
+    blocks = f"@{blocks}"
+    if t.masked:
+        blocks = f.select(is_direct(f, t, s), f"@{direct_blocks(module, t)}", blocks, "ptr")
     one = f.compare("sle", units, group)
     serial = f.either(one, f.op("icmp eq ptr %rt, null"))
     with f.guard(serial, "i32 0"):
-        f.do(f"call void @{blocks}(ptr %args, i64 0, i64 {units}, i64 0)")
+        f.do(f"call void {blocks}(ptr %args, i64 0, i64 {units}, i64 0)")
     count = f.ceil_div(units, group)
-    values = (("ptr", "%rt"), ("ptr", f"@{blocks}"), ("ptr", "%args"), ("i64", count))
+    values = (("ptr", "%rt"), ("ptr", blocks), ("ptr", "%args"), ("i64", count))
     f.do(f"ret i32 {f.call('i32', 'gc_parallel', *values)}")
     f.finish()
     return f.name

@@ -270,7 +270,7 @@ class _Writer(Vectors):
             loops = self._loops(self._unrolled(size, self._parts(size)))
             iterations += times * (self.p.m // height) * loops
         step = -(-nbytes // max(iterations, 1))
-        return step if _STREAMED <= nbytes and step <= _MOST_ASKED else 0
+        return step if nbytes >= _STREAMED and step <= _MOST_ASKED else 0
 
     def _ahead(self) -> list[Value]:
         """What to ask for next, of A and of B."""
