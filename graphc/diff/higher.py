@@ -16,6 +16,7 @@ from graphc.diff.checks import (
     directions,
     in_form,
 )
+from graphc.diff.dense import hessian_by_pattern, jacobian_by_pattern
 from graphc.diff.elements import blocks_of, picked, second_derivatives
 from graphc.diff.forward import pushed, seeds_of
 from graphc.diff.reverse import grad, pulled
@@ -99,7 +100,8 @@ def jacobian(
     mode
         ``"forward"``: one tangent for each entry of x; ``"reverse"``: one cotangent for each
         entry of y; both in one mapped graph. ``"auto"``: the one with fewer operations, counted
-        on both graphs (see `jacobian_cost`).
+        on both graphs (see `jacobian_cost`); or if most entries are always zero, and SciPy is
+        installed, the directions that a sparse Jacobian takes, and zeros elsewhere.
     unused
         As in `grad`.
     sparse
@@ -157,6 +159,9 @@ def _jacobian(y: Expr, x: Expr, mode: Mode) -> Expr:
     if mode != "auto":
         made = _by_forward(y, x) if mode == "forward" else _by_reverse(y, x)
         return _marked(made, y, f"jacobian by {mode}")
+    by_pattern = jacobian_by_pattern(y, x)
+    if by_pattern is not None:
+        return _marked(by_pattern[0], y, by_pattern[1])
     forward, reverse = _by_forward(y, x), _by_reverse(y, x)
     cost = _cost(y, forward, reverse)
     return _marked(forward if cost.mode == "forward" else reverse, y, f"jacobian by {cost}")
@@ -206,7 +211,8 @@ def hessian(
     Forward mode over the gradient. Symmetric to the last bit: the mean of the matrix and its
     transpose. Zeros where the gradient does not depend on a target. Of a function of single
     elements, ``x[0] * sin(x[1])``, entry by entry: what is always zero, and one of two that
-    are equal by symmetry, is not computed.
+    are equal by symmetry, is not computed. If most entries are always zero, and SciPy is
+    installed, by the directions that a sparse Hessian takes.
 
     Parameters
     ----------
@@ -252,7 +258,7 @@ def hessian(
         if sparse and wanted:
             blocks = sparse_hessian(output, wanted, slopes, order_of(sparse))
         else:
-            blocks = _hessian_by_forward(output, wanted, slopes)
+            blocks = _hessian_by_vectors(output, wanted, slopes)
     return blocks[0][0] if isinstance(targets, Expr) else blocks
 
 
@@ -265,9 +271,12 @@ def _hessian_by_elements(output: Expr, wanted: Sequence[Expr]) -> list[list[Expr
     return [[_marked(b, output, text) for b in row] for row in blocks_of(entries, wanted)]
 
 
-def _hessian_by_forward(
+def _hessian_by_vectors(
     output: Expr, wanted: Sequence[Expr], slopes: Sequence[Expr]
 ) -> list[list[Expr]]:
+    by_pattern = hessian_by_pattern(output, wanted, slopes)
+    if by_pattern is not None:
+        return [[_marked(b, output, by_pattern[1]) for b in row] for row in by_pattern[0]]
     blocks: list[list[Expr]] = []
     for i, (a, slope) in enumerate(zip(wanted, slopes, strict=True)):
         left = [_swapped(output, blocks[j][i], b) for j, b in enumerate(wanted[:i])]

@@ -122,10 +122,27 @@ def sparse_jacobian(
     y: Expr, x: Expr, mode: Literal["auto", "forward", "reverse"], order: Order
 ) -> SparseMatrix:
     """The Jacobian by few directions: of the target, of the output, or of both."""
+    found = jacobian_by(y, x, mode, order)
+    assert found is not None
+    return found
+
+
+def jacobian_by(
+    y: Expr,
+    x: Expr,
+    mode: Literal["auto", "forward", "reverse"],
+    order: Order,
+    most: int | None = None,
+) -> SparseMatrix | None:
+    """The same; None if it takes more than ``most`` directions."""
     images, leaves = directional(y, x)
     pattern = dependence(images, leaves)[0]
+    if most is not None and pattern.nnz > most * max(pattern.shape):
+        return None
     columns, rows = _direction_colors(pattern, mode, order)
     forward, reverse = _count(columns), _count(rows)
+    if most is not None and forward + reverse > most:
+        return None
     tables = []
     with stemming("d jacobian", y):
         if forward:
@@ -229,6 +246,23 @@ def sparse_hessian(
     f: Expr, targets: Sequence[Expr], slopes: Sequence[Expr], order: Order
 ) -> list[list[SparseMatrix]]:
     """Blocks of the Hessian, given the gradient; one colouring for all targets together."""
+    found = hessian_by(f, targets, slopes, order)
+    assert found is not None
+    return found
+
+
+def hessian_by(
+    f: Expr,
+    targets: Sequence[Expr],
+    slopes: Sequence[Expr],
+    order: Order,
+    most: int | None = None,
+) -> list[list[SparseMatrix]] | None:
+    """The same; None if it takes more than ``most`` directions.
+
+    A direction tells as many entries as there are variables, and with their mirror images twice
+    as many: most of what is not sparse need not be coloured.
+    """
     for x in targets:
         check_sizes("target", x)
     leaves = [tensor("tangent", x.shape, x.dtype) for x in targets]
@@ -236,8 +270,12 @@ def sparse_hessian(
     whole = scipy_sparse().vstack(dependence(images, leaves), format="csr")
     pattern = (whole + whole.T).tocsr()
     pattern.sort_indices()
+    if most is not None and pattern.nnz > 2 * most * pattern.shape[0]:
+        return None
     colors, places, mode = _hessian_colors(f, pattern, order)
     count = _count(colors)
+    if most is not None and count > most:
+        return None
     ends = np.cumsum([math.prod(shape_of(x)) for x in targets])
     split = np.split(colors, ends[:-1])
     with stemming("d hessian", f):

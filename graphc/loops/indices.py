@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphc.expr import Expr
+from graphc.expr import Expr, constant_value
 from graphc.loops.access import VIEWS, only_ones
 from graphc.loops.group import is_scalar_constant
 from graphc.loops.ir import Index, Name
@@ -39,6 +39,14 @@ def single_index(node: Expr, at: Indices) -> Indices:
     return tuple(
         ZERO if a in node.attrs["axes"] else next(kept) for a in range(node.args[0].ndim)
     )
+
+
+def is_inside(index: Expr, size: Size) -> bool:
+    """Whether an index is known to be one, counted from the start, and need not be checked."""
+    value = constant_value(index)
+    if value is None or not value.size or not isinstance(size, int):
+        return False
+    return bool(value.min() >= 0 and value.max() < size)
 
 
 def flat_index(at: Indices, strides: Sequence[Size], offset: Size = 0) -> Index:

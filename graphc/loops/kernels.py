@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from graphc.expr import Expr, constant_value
 from graphc.loops.access import Access, contiguous, merge_letters, resolve
 from graphc.loops.group import Fusion
+from graphc.loops.indices import is_inside
 from graphc.loops.ir import (
     BLOCK_WORK,
     Accumulate,
@@ -264,27 +267,35 @@ def _scatter(node: Expr, fusion: Fusion, buffer_of: BufferOf, name: str) -> list
     clear = _nest((node.type.size,), [Store(out, Index((("i0", 1),)), "z")])
     fill = LoopKernel(f"{name}_zero", (zero, *clear), "scatter_add", 0, node.type.nbytes)
     values, places = _access(updates, fusion), _access(index, fusion)
-    names = _vars(updates.shape)
+    names, known = _vars(updates.shape), is_inside(index, node.attrs["size"])
+    apart = known and _are_apart(index, axis)
+    place = "at" if known else "place"
     body: list[Statement] = [
         Load("raw", buffer_of(places.base), _flat(names, places.strides, places.offset)),
         Compute("at", "cast", ("raw",), int64),
-        CheckedIndex("place", "at", node.attrs["size"]),
+        *([] if known else [CheckedIndex(place, "at", node.attrs["size"])]),
         Load("x", buffer_of(values.base), _flat(names, values.strides, values.offset)),
-        Store(out, _target(names, node, axis), "x", add=True),
+        Store(out, _target(names, node, axis, place), "x", add=not apart),
     ]
     inner: tuple[Statement, ...] = tuple(body)
     last = updates.ndim - 1
     for a in range(updates.ndim)[::-1]:
-        kind = "vector" if a == last and a != axis else "serial"
+        kind = "vector" if a == last and (apart or a != axis) else "serial"
         inner = (Loop(names[a], updates.shape[a], kind, inner),)  # type: ignore[arg-type]
     kernel = LoopKernel(f"{name}_add", inner, "scatter_add", updates.type.size, _bytes(node))
     return [fill, kernel]
 
 
-def _target(names: Sequence[str], node: Expr, axis: int) -> Index:
+def _are_apart(index: Expr, axis: int) -> bool:
+    """Whether a constant index names no element twice."""
+    value = constant_value(index)
+    assert value is not None
+    return bool(np.diff(np.sort(value, axis), axis=axis).all())
+
+
+def _target(names: Sequence[str], node: Expr, axis: int, place: str) -> Index:
     full = [product(node.shape[a + 1 :]) for a in range(node.ndim)]
     terms = [
-        ("place" if a == axis else v, s)
-        for a, (v, s) in enumerate(zip(names, full, strict=True))
+        (place if a == axis else v, s) for a, (v, s) in enumerate(zip(names, full, strict=True))
     ]
     return Index(tuple(terms))

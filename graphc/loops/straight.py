@@ -87,10 +87,14 @@ def is_straight(kernel: Kernel) -> TypeGuard[LoopKernel]:
     """Whether all loops of a kernel together are a few moves, or run once."""
     if not isinstance(kernel, LoopKernel):
         return False
-    moves = not any(isinstance(s, Compute) for s in statements(kernel.body))
+    body = list(statements(kernel.body))
+    moves = not any(isinstance(s, Compute) for s in body)
+    variables = {s.var for s in body if isinstance(s, Loop)}
     return all(
-        _is_short(s, MOST_MOVES if moves else 1) if isinstance(s, Loop) else _is_fixed(s)
-        for s in statements(kernel.body)
+        _is_short(s, MOST_MOVES if moves else 1)
+        if isinstance(s, Loop)
+        else _is_fixed(s, variables)
+        for s in body
     )
 
 
@@ -102,14 +106,21 @@ def _is_short(loop: Loop, most: int) -> bool:
     return loop.extent <= most and all(_is_short(s, most // loop.extent) for s in inner)
 
 
-def _is_fixed(s: Statement) -> bool:
+def _is_fixed(s: Statement, variables: set[Name]) -> bool:
     """Whether a statement does the same wherever it stands, at elements that are numbers."""
     if isinstance(s, Load | Store):
-        steps = [step for _, step in s.index.terms]
-        numbers = all(isinstance(n, int) for n in (s.index.offset, *steps))
         adds = isinstance(s, Store) and s.add
-        return numbers and s.buffer.kind != "row" and not adds
-    return isinstance(s, Const | Compute | Position)
+        return _is_number(s.index, variables) and s.buffer.kind != "row" and not adds
+    if isinstance(s, Position):
+        return _is_number(s.index, variables)
+    return isinstance(s, Const | Compute)
+
+
+def _is_number(index: Index, variables: set[Name]) -> bool:
+    """Whether an index is one where the loop variables are."""
+    steps = [step for name, step in index.terms if name in variables]
+    numbers = all(isinstance(n, int) for n in (index.offset, *steps))
+    return numbers and len(steps) == len(index.terms)
 
 
 def _length(body: Sequence[Statement]) -> int:

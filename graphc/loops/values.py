@@ -14,6 +14,7 @@ from graphc.loops.indices import (
     broadcast_index,
     constant_base,
     flat_index,
+    is_inside,
     single_index,
     view_index,
 )
@@ -280,9 +281,7 @@ class Values:
             narrow = raw
             raw = self.assign(lambda n: Compute(n, "cast", (narrow,), int64), [narrow])
         size = source.shape[axis]
-        if not node.attrs.get("wrap", True):
-            raw = self.not_negative(raw, size)
-        checked = self.assign(lambda n: CheckedIndex(n, raw, size), [raw])
+        checked = raw if is_inside(index, size) else self.checked(node, raw, size)
         if is_position(node):
             return self.converted(checked, node.dtype)
         access = resolve(source, self.fusion.place)
@@ -291,6 +290,11 @@ class Values:
         return self.load(
             self.buffer_of(access.base), flat_index(place, access.strides, access.offset)
         )
+
+    def checked(self, node: Expr, raw: Name, size: Size) -> Name:
+        if not node.attrs.get("wrap", True):
+            raw = self.not_negative(raw, size)
+        return self.assign(lambda n: CheckedIndex(n, raw, size), [raw])
 
     def converted(self, name: Name, dtype: DType) -> Name:
         """An int64 value in another element type."""

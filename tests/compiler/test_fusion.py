@@ -17,12 +17,14 @@ from graphc.loops.in_place import successors
 from graphc.loops.ir import (
     BandKernel,
     Buffer,
+    CheckedIndex,
     ContractionKernel,
     Kernel,
     Load,
     Loop,
     LoopKernel,
     Program,
+    Store,
     statements,
 )
 from graphc.loops.plan import buffers_of
@@ -559,3 +561,40 @@ def test_reshaped_results_lie_where_they_are_computed(
     for got, want in zip(f(given), expected, strict=True):
         assert got.shape == want.shape
         np.testing.assert_allclose(got, want, rtol=1e-15)
+
+
+#: Index, whether it need not be checked, and whether no element is added to twice.
+INDICES = {
+    "apart": ([3, 0, 2], True, True),
+    "twice": ([3, 0, 3], True, False),
+    "from the end": ([-1, 0, 2], False, False),
+}
+
+
+@pytest.mark.parametrize("case", INDICES)
+def test_known_indices_are_not_checked(case: str) -> None:
+    given, inside, apart = INDICES[case]
+    index = gr.constant(np.array(given, np.int32))
+    x, v = gr.tensor("x", (4,), "float64"), gr.tensor("v", (3,), "float64")
+    outputs = [gr.take_along_axis(x, index), gr.scatter_add(v, index, 0, 4)]
+    program = program_of([x, v], outputs)
+    nests = [
+        s for k in program.kernels if isinstance(k, LoopKernel) for s in statements(k.body)
+    ]
+    assert any(isinstance(s, CheckedIndex) for s in nests) == (not inside)
+    assert any(isinstance(s, Store) and s.add for s in nests) == (not apart)
+    values = np.arange(4.0) + 0.5, np.array([1.25, 2.0, 4.0])
+    expected = np.zeros(4)
+    np.add.at(expected, given, values[1])
+    taken, added = gr.compile([x, v], outputs)(*values)
+    np.testing.assert_array_equal(taken, values[0][given])
+    np.testing.assert_array_equal(added, expected)
+
+
+@pytest.mark.parametrize("given", [[3, 4], [-5, 0]])
+def test_known_indices_outside_are_refused(given: list[int]) -> None:
+    index = gr.constant(np.array(given, np.int64))
+    x = gr.tensor("x", (4,), "float64")
+    for output in (gr.take_along_axis(x, index), gr.scatter_add(x[:2], index, 0, 4)):
+        with pytest.raises(gr.errors.InputError, match="out of range"):
+            gr.compile(x, output)(np.zeros(4))

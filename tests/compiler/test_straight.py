@@ -22,7 +22,7 @@ from graphc.loops.ir import (
 )
 from graphc.loops.plan import plan
 from graphc.loops.straight import MAX_STATEMENTS, MOST_MOVES, straightened
-from graphc.types import float64
+from graphc.types import float64, int64
 from tests.reference.loops import evaluate
 
 SIZE = 4
@@ -129,6 +129,17 @@ def test_long_code_and_long_loops_are_left() -> None:
     count = MAX_STATEMENTS // 4 + 1
     (found,) = straightened([added(f"k{i}", (IN, 0), (IN, 1), OUT) for i in range(count)])
     assert len(found) == 2
+
+
+def test_an_index_that_is_looked_up_is_no_number() -> None:
+    table = Buffer("table", int64, (1,), "constant", np.array([2], np.int64).tobytes())
+    body = (
+        Load("place", table, Index()),
+        Load("x", IN, Index((("place", 1),))),
+        Store(W, Index(), "x"),
+    )
+    kernels = [LoopKernel("k0", body), added("k1", (W, 0), (IN, 1), OUT)]
+    assert straightened(kernels) == [kernels]
 
 
 def test_parts_are_not_mixed() -> None:
