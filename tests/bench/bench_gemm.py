@@ -1,7 +1,7 @@
-"""Speed of the contraction kernels beside numpy's BLAS and, if importable, torch's.
+"""Speed of the contraction kernels beside NumPy's OpenBLAS and other libraries.
 
-One thread, thread CPU time, best of many; own kernels and peers alternate. Peers are
-called through their Python interfaces: at small sizes that overhead is part of their figure.
+One thread, thread CPU time, best of many; own kernels and peers alternate, all called by
+machine code. ``GRAPHC_BENCH_BLAS=MKL=PATH,...`` names more libraries with a CBLAS interface.
 
 Run as ``python tests/bench/bench_gemm.py [float32|float64] [level] [name filter]``.
 """
@@ -12,6 +12,7 @@ import os
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
+os.environ["MKL_THREADING_LAYER"] = "SEQUENTIAL"
 
 import sys
 import time
@@ -22,15 +23,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "backend"))
 
 import numpy as np
+from blas import Blas, libraries
 from tables import Figures, Table, parser, save
 
 from gemm_jit import Gemm
 from graphc_llvm.target import host
-
-try:
-    import torch
-except ImportError:
-    torch = None
 
 Case = tuple[str, int, int, int, str]
 
@@ -45,7 +42,7 @@ def cases() -> Iterator[Case]:
         yield f"out weights B={batch}", 500, 10, batch, "TN"
         yield f"out inputs B={batch}", batch, 500, 10, "NT"
     for size in (8, 16, 32, 64, 100, 128, 256, 512, 1024, 2048):
-        for kind in ("NN", "TN", "NT") if size >= 64 else ("NN",):
+        for kind in ("NN", "NT", "TN", "TT") if size >= 64 else ("NN",):
             yield f"square {size}", size, size, size, kind
     for n in (500, 2000):
         for kind in ("NN", "TN"):
@@ -79,14 +76,6 @@ def best(run: Callable[[int], object], flops: float) -> Callable[[], float]:
     return measure
 
 
-def looped(call: Callable[[], object]) -> Callable[[int], object]:
-    def run(times: int) -> None:
-        for _ in range(times):
-            call()
-
-    return run
-
-
 def main() -> None:
     made = parser(__doc__)
     made.add_argument("dtype", nargs="?", default="float32")
@@ -95,12 +84,13 @@ def main() -> None:
     given = made.parse_args()
     gemm = Gemm(host(given.level), given.dtype)
     title = f"Kernels of products in {given.dtype}, GF/s at best on one thread."
-    peers = ["own", "numpy", *(["torch"] if torch else [])]
-    table = Table(f"gemm-{given.dtype}", title, ["product", "m, n, k", "stored", *peers])
+    peers = list(libraries(given.dtype))
+    head = ["product", "m, n, k", "stored", "own", *(p.name for p in peers)]
+    table = Table(f"gemm-{given.dtype}", title, head)
     figures: Figures = {}
     for name, m, n, k, kind in cases():
         if given.filter in name:
-            rates = measured(gemm, given.dtype, m, n, k, kind)
+            rates = measured(gemm, peers, given.dtype, m, n, k, kind)
             best = (f"{max(found):.1f}" for found in rates)
             table.add(name, f"{m}, {n}, {k}", kind, *best)
             seconds = [2.0 * m * n * k / rate / 1e9 for rate in rates[0]]
@@ -109,22 +99,18 @@ def main() -> None:
 
 
 def measured(
-    gemm: Gemm, dtype: str, m: int, n: int, k: int, kind: str, rounds: int = 9
-) -> list[list[float]]:
+    gemm: Gemm, peers: list[Blas], dtype: str, m: int, n: int, k: int, kind: str,
+    rounds: int = 9,
+) -> list[list[float]]:  # fmt: skip
     """GF/s of own kernels and of each peer, in each round."""
     rng = np.random.default_rng(0)
     a, b = operand(rng, m, k, kind[0], dtype), operand(rng, k, n, kind[1], dtype)
     c, out = np.empty((m, n), dtype), np.empty((m, n), dtype)
     desc = gemm.describe(c[None], a[None], b[None])
-    where, flops = desc.ctypes.data, 2.0 * m * n * k
-    runs = [
-        best(partial(gemm.repeat, 1, where, gemm.scratch), flops),
-        best(looped(partial(np.matmul, a, b, out=out)), flops),
-    ]
-    if torch is not None:
-        torch.set_num_threads(1)
-        ta, tb, tc = torch.from_numpy(a), torch.from_numpy(b), torch.from_numpy(out)
-        runs.append(best(looped(partial(torch.mm, ta, tb, out=tc)), flops))
+    own = partial(gemm.repeat, 1, desc.ctypes.data, gemm.scratch)
+    calls = [own, *(peer.product(a, b, out) for peer in peers)]
+    runs = [best(call, 2.0 * m * n * k) for call in calls]
+    assert all(np.allclose(out, c, rtol=1e-3, atol=1e-3 * k**0.5) for _ in peers[:1])
     found = [[run() for run in runs] for _ in range(rounds)]
     return [list(rates) for rates in zip(*found, strict=True)]
 

@@ -340,9 +340,10 @@ def _tile_rows(module: Module, t: Tiling, panels: str, tile_rows: int) -> str:
 
 
 def _kernel_table(module: Module, t: Tiling, rows: int) -> str:
-    """Kernels by number of vectors."""
+    """Kernels by number of vectors; with masks one for whole vectors of B, one for others."""
     most = t.low_vectors if rows == t.low else t.vectors
-    names = [kernel(module, t, rows, vectors + 1) for vectors in range(most)]
+    kinds = (not t.masked or rows != t.low, not t.masked)
+    names = [kernel(module, t, rows, v + 1, whole) for v in range(most) for whole in kinds]
     name = f"gemm_kernels_{rows}_{t.suffix}"
     entries = ", ".join(f"ptr @{n}" for n in names)
     module.globals[name] = f"@{name} = internal constant [{len(names)} x ptr] [{entries}]"
@@ -401,7 +402,9 @@ def _panels(module: Module, t: Tiling, unpack: str) -> str:
         via_tile = scattered
         if not t.masked:
             via_tile = f.either(scattered, f.compare("ne", n, "%" + width))
-        kernel = f.load("ptr", f.at("%kernels", (f.sub(vectors, "1"), "8")))
+        whole = f.either(packed, f.compare("eq", n, "%" + width))
+        index = f.sub(f.mul(vectors, "2"), f.select(whole, "2", "1"))
+        kernel = f.load("ptr", f.at("%kernels", (index, "8")))
         into, into_rs = f.select(via_tile, tile, c, "ptr"), f.select(via_tile, tile_rs, "%c_rs")
         adds = f.select(via_tile, "0", "%accumulate")
         values = (

@@ -1,6 +1,7 @@
 """Micro-kernels: one register tile of C over a whole block of k."""
 
 from __future__ import annotations
+import os
 
 from collections.abc import Sequence
 from itertools import product
@@ -66,6 +67,9 @@ def store_vector(f: Code, t: Tiling, value: Value, pointer: Value, mask: Value =
 #: Rows of B that a kernel asks for in advance: they are too short to be foreseen.
 _AHEAD = 8
 
+#: Terms of the sum between two turns of a kernel's loop: counting takes the place of a product.
+_UNROLL = int(os.environ.get("U", "4"))
+
 KERNEL_PARAMS = (
     ("ptr", "a"),
     ("i64", "a_rs"),
@@ -83,44 +87,52 @@ KERNEL_PARAMS = (
 )
 
 
-def kernel(module: Module, t: Tiling, rows: int, vectors: int) -> str:
+def kernel(module: Module, t: Tiling, rows: int, vectors: int, whole: bool) -> str:
     """C[m,n] (+)= A[m,k] B[k,n] for m = ``rows`` and ``vectors`` vectors of columns.
 
     Strides are in bytes, columns of B and C contiguous. With masks, n may end inside
-    the last vector. If ``rows`` is the tiling's low number, m may be less: rows from m on
-    repeat row m - 1, they compute and store the same values once more, without branches.
-    Lines at ``next``, one for each row, are wanted by a later call.
+    the last vector, in B too unless ``whole``. If ``rows`` is the tiling's low number, m may
+    be less: rows from m on repeat row m - 1, they compute and store the same values once
+    more, without branches. Lines at ``next``, one for each row, are wanted by a later call.
     """
-    f = Code(module, f"gemm_{rows}x{vectors}_{t.suffix}", "void", KERNEL_PARAMS, internal=True)
+    name = f"gemm_{rows}x{vectors}{'_whole' * whole}_{t.suffix}"
+    if name in module.functions:
+        return name
+    f = Code(module, name, "void", KERNEL_PARAMS, internal=True)
     masks = [""] * vectors
     if t.masked:
         masks[-1] = mask_below(f, t, f.sub("%n", str((vectors - 1) * t.lanes)))
+    b_masks = [""] * vectors if whole else masks
     last = f.sub("%m", "1")
     clamped = rows == t.low
     index = [f.min(str(i), last) if clamped else str(i) for i in range(rows)]
     a = _Gathered(f, index) if clamped else _Affine(f, rows)
     zeros = [(t.vector, "zeroinitializer")] * (rows * vectors)
     ahead = f.mul("%b_rs", str(_AHEAD))
-    first = f.min("%k", str(rows))
+    unroll = _UNROLL if whole else 1
+    most = f.op(f"and i64 %k, {-unroll}")
+    first = f.min(most, str(rows * unroll))
     state = [*zeros, ("ptr", "%b"), *(("ptr", p) for p in a.start)]
     asked = [("ptr", "%c"), ("ptr", "%next")]
-    # One row in each step: more at once would keep the loads of B waiting.
-    for begin, end in (("0", first), (first, "%k")):
-        with f.loop(begin, end, "1", state + asked) as k:
+    parts = [("0", first, unroll), (first, most, unroll), (most, "%k", 1)]
+    for begin, end, step in parts[: 3 if whole else 2]:
+        with f.loop(begin, end, str(step), state + asked) as k:
             *tile, b = k.values[: len(zeros) + 1]
-            later = f.offset(b, ahead)
-            for line in _lines(t, vectors, clamped):
-                f.prefetch(f.offset(later, str(line)))
-            places = k.values[len(zeros) + 1 : len(state)]
-            _multiply_step(f, t, a.at(places), b, masks, tile)
-            rest = [f.offset(p, "%a_cs") for p in places]
-            k.next = [*tile, f.offset(b, "%b_rs"), *rest]
+            places = list(k.values[len(zeros) + 1 : len(state)])
+            for _ in range(step):
+                later = f.offset(b, ahead)
+                for line in _lines(t, vectors, clamped):
+                    f.prefetch(f.offset(later, str(line)))
+                _multiply_step(f, t, a.at(places), b, b_masks, tile)
+                b, places = f.offset(b, "%b_rs"), [f.offset(p, "%a_cs") for p in places]
+            k.next = [*tile, b, *places]
             if asked:
                 k.next += _ask(f, t, vectors, k.values[len(state) :])
         state = [(type, v) for (type, _), v in zip(state, k.values, strict=False)]
         if asked:
             c, next = k.values[len(state) :]
-            with f.loop(first, str(rows), "1", [("ptr", c), ("ptr", next)]) as i:
+            done = f.div(first, str(unroll))
+            with f.loop(done, str(rows), "1", [("ptr", c), ("ptr", next)]) as i:
                 i.next = _ask(f, t, vectors, i.values)
             asked = []
     to = [f.at("%c", (i, "%c_rs")) for i in index]

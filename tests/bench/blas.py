@@ -1,0 +1,98 @@
+"""Libraries of linear algebra, called by machine code: no interpreter is in their figures."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from graphc_llvm.jit import Code, Engine
+from graphc_llvm.target import host
+
+#: NAME=PATH of shared libraries with a CBLAS interface, separated by commas.
+VARIABLE = "GRAPHC_BENCH_BLAS"
+
+_ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112
+
+_REPEAT = """
+define void @repeat(ptr %gemm, ptr %x, i64 %times) {
+entry:
+  LOADS
+  br label %body
+body:
+  %i = phi i64 [ 0, %entry ], [ %next, %body ]
+  call void %gemm(ARGUMENTS)
+  %next = add i64 %i, 1
+  %more = icmp slt i64 %next, %times
+  br i1 %more, label %body, label %done
+done:
+  ret void
+}"""
+
+
+class Blas:
+    """``cblas_sgemm`` or ``cblas_dgemm`` at an address, with integers of any width."""
+
+    def __init__(self, name: str, address: int, dtype: str) -> None:
+        self.name, self._address = name, address
+        self._code = _repeater(dtype)
+        kinds = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64
+        self._repeat = ctypes.CFUNCTYPE(None, *kinds)(self._code.symbols["repeat"])
+
+    def product(
+        self, a: np.ndarray, b: np.ndarray, out: np.ndarray
+    ) -> Callable[[int], object]:
+        """A function that makes ``out = a @ b`` as often as it is told."""
+        (m, k), n = a.shape, b.shape[1]
+        (ta, lda), (tb, ldb) = _stored(a), _stored(b)
+        one = 1.0
+        numbers = [_ROW_MAJOR, ta, tb, m, n, k, a.ctypes.data, lda, b.ctypes.data, ldb]
+        numbers += [out.ctypes.data, n]
+        slots = np.array(numbers, np.int64)
+
+        def run(times: int) -> None:
+            self._repeat(self._address, slots.ctypes.data, times)
+
+        run.kept = slots, a, b, out, one  # type: ignore[attr-defined]
+        return run
+
+
+def _repeater(dtype: str) -> Code:
+    real = {"float32": "float", "float64": "double"}[dtype]
+    loads = [
+        f"%p{i} = getelementptr i64, ptr %x, i64 {i}\n  %v{i} = load i64, ptr %p{i}"
+        for i in range(12)
+    ]
+    values = [f"i64 %v{i}" for i in range(12)]
+    values[10:10] = [f"{real} 0.0"]
+    values[6:6] = [f"{real} 1.0"]
+    text = _REPEAT.replace("LOADS", "\n  ".join(loads))
+    return Engine(host()).compile(text.replace("ARGUMENTS", ", ".join(values)), verify=True)
+
+
+def _stored(x: np.ndarray) -> tuple[int, int]:
+    """Whether it is stored transposed, and the distance of its rows."""
+    transposed = x.strides[0] == x.itemsize and x.shape[0] > 1 and x.shape[1] > 1
+    if x.shape[1] == 1 and x.flags.f_contiguous and x.flags.c_contiguous:
+        transposed = False
+    kept = x.T if transposed else x
+    return (_TRANSPOSED if transposed else _PLAIN), max(kept.shape[1], 1)
+
+
+def libraries(dtype: str) -> Iterator[Blas]:
+    """NumPy's own OpenBLAS, if it is bundled, and those that ``GRAPHC_BENCH_BLAS`` names."""
+    function = {"float32": "sgemm", "float64": "dgemm"}[dtype]
+    bundled = Path(np.__file__).parents[1] / "numpy.libs"
+    found = [("OpenBLAS", str(p)) for p in bundled.glob("lib*openblas*")]
+    named = os.environ.get(VARIABLE, "")
+    found += [tuple(x.split("=", 1)) for x in named.split(",") if "=" in x]
+    for name, path in found:
+        library = ctypes.CDLL(path)
+        for symbol in (f"scipy_cblas_{function}64_", f"cblas_{function}"):
+            if hasattr(library, symbol):
+                address = ctypes.cast(getattr(library, symbol), ctypes.c_void_p).value
+                yield Blas(name, address or 0, dtype)
+                break
