@@ -42,21 +42,18 @@ class Blas:
         kinds = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64
         self._repeat = ctypes.CFUNCTYPE(None, *kinds)(self._code.symbols["repeat"])
 
-    def product(
-        self, a: np.ndarray, b: np.ndarray, out: np.ndarray
-    ) -> Callable[[int], object]:
+    def product(self, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Callable[[int], object]:
         """A function that makes ``out = a @ b`` as often as it is told."""
         (m, k), n = a.shape, b.shape[1]
         (ta, lda), (tb, ldb) = _stored(a), _stored(b)
-        one = 1.0
         numbers = [_ROW_MAJOR, ta, tb, m, n, k, a.ctypes.data, lda, b.ctypes.data, ldb]
         numbers += [out.ctypes.data, n]
         slots = np.array(numbers, np.int64)
 
-        def run(times: int) -> None:
+        def run(times: int) -> tuple[np.ndarray, ...]:
             self._repeat(self._address, slots.ctypes.data, times)
+            return a, b, out
 
-        run.kept = slots, a, b, out, one  # type: ignore[attr-defined]
         return run
 
 
@@ -75,11 +72,9 @@ def _repeater(dtype: str) -> Code:
 
 def _stored(x: np.ndarray) -> tuple[int, int]:
     """Whether it is stored transposed, and the distance of its rows."""
-    transposed = x.strides[0] == x.itemsize and x.shape[0] > 1 and x.shape[1] > 1
-    if x.shape[1] == 1 and x.flags.f_contiguous and x.flags.c_contiguous:
-        transposed = False
-    kept = x.T if transposed else x
-    return (_TRANSPOSED if transposed else _PLAIN), max(kept.shape[1], 1)
+    if x.flags.c_contiguous:
+        return _PLAIN, x.shape[1]
+    return _TRANSPOSED, x.shape[0]
 
 
 def libraries(dtype: str) -> Iterator[Blas]:

@@ -1,7 +1,6 @@
 """Micro-kernels: one register tile of C over a whole block of k."""
 
 from __future__ import annotations
-import os
 
 from collections.abc import Sequence
 from itertools import product
@@ -68,7 +67,7 @@ def store_vector(f: Code, t: Tiling, value: Value, pointer: Value, mask: Value =
 _AHEAD = 8
 
 #: Terms of the sum between two turns of a kernel's loop: counting takes the place of a product.
-_UNROLL = int(os.environ.get("U", "4"))
+_UNROLL = 4
 
 KERNEL_PARAMS = (
     ("ptr", "a"),
