@@ -12,9 +12,6 @@ import numpy as np
 from graphc_llvm.jit import Code, Engine
 from graphc_llvm.target import host
 
-#: NAME=PATH of shared libraries with a CBLAS interface, separated by commas.
-VARIABLE = "GRAPHC_BENCH_BLAS"
-
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112
 
 _REPEAT = """
@@ -78,12 +75,12 @@ def _stored(x: np.ndarray) -> tuple[int, int]:
 
 
 def libraries(dtype: str) -> Iterator[Blas]:
-    """NumPy's own OpenBLAS, if it is bundled, and those that ``GRAPHC_BENCH_BLAS`` names."""
+    """NumPy's own OpenBLAS, if it is bundled, and the MKL that ``GRAPHC_BENCH_MKL`` names."""
     function = {"float32": "sgemm", "float64": "dgemm"}[dtype]
     bundled = Path(np.__file__).parents[1] / "numpy.libs"
     found = [("OpenBLAS", str(p)) for p in bundled.glob("lib*openblas*")]
-    named = os.environ.get(VARIABLE, "")
-    found += [tuple(x.split("=", 1)) for x in named.split(",") if "=" in x]
+    if mkl := os.environ.get("GRAPHC_BENCH_MKL"):
+        found.append(("MKL", mkl))
     for name, path in found:
         library = ctypes.CDLL(path)
         for symbol in (f"scipy_cblas_{function}64_", f"cblas_{function}"):
