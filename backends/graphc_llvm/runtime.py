@@ -28,6 +28,14 @@ once that several blocks use, and finds in its cache what it had there in the la
 what is left of a share three of four blocks, at most `CLAIM`, are taken at a time. Who has
 used up the own share takes from those of others.
 
+A worker that holds blocks while the system lets something else run on its core keeps the
+caller waiting, and one that the system puts on the caller's own core delays it. So there is
+an account of the time that regions save: a region that took longer than the caller would have
+taken alone, or had a worker on the caller's core, may bring it below zero. Then regions run on
+one thread until 1 / `REPAID` of their time has paid that back. Of what is saved, `SAVED`
+counts for one region at most, as a caller that has lost its core itself overrates it, and
+`CREDIT` in all.
+
 The first word of a region is ``active | entered << 10 | open << 20 | waiting << 21 |
 limit << 22 | generation << 32``: workers inside, workers that ever entered, whether more may,
 whether the caller sleeps until none is inside, how many may enter, and a number that each
@@ -56,6 +64,10 @@ RECORD = "{ i64, i32, i32, ptr, i64 }"
 SPIN = 50_000
 #: Blocks that are taken at a time, at most.
 CLAIM = 8
+#: The most (ns) that the account of time saved holds, and that one region adds to it.
+CREDIT, SAVED = 4_000_000, 500_000
+#: One part in so many of the time of regions on one thread pays back what threads have lost.
+REPAID = 32
 #: Signals are looked at this often (ns).
 POLL = 30_000_000
 #: Functions that programs may call.
@@ -73,6 +85,7 @@ _LINUX = {
 def text(target: Target) -> str:
     """The runtime as LLVM text for a target."""
     values = {"RECORD": RECORD, "POLL": str(POLL), "SPIN": str(SPIN), "CLAIM": str(CLAIM)}
+    values |= {"CREDIT": str(CREDIT), "SAVED": str(SAVED), "REPAID": str(REPAID)}
     values |= {"MAX_THREADS": str(_MAX_THREADS), "EVERY": ", ".join(["i64 -1"] * 16)}
     files = ["common.ll", "serial.ll"]
     architecture, *_ = target.triple.split("-")

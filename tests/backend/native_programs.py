@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -72,6 +73,12 @@ entry:
 """
     head = "define internal void @block(ptr %bufs, i64 %begin, i64 %end, i64 %worker)"
     return program, f"{head} {{\n{body}\n}}"
+
+
+def account() -> ctypes.c_int64:
+    """The time (ns) that the worker threads have saved: below zero they are not used."""
+    found = ctypes.CFUNCTYPE(ctypes.c_void_p)(runtime.load().symbols["gc_account"])()
+    return ctypes.c_int64.from_address(found)
 
 
 def build(

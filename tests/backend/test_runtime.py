@@ -21,11 +21,13 @@ from graphc_llvm import runtime
 from graphc_llvm.call import Signature
 from graphc_llvm.entry import Entry
 from graphc_llvm.target import host
-from native_programs import build, parallel
+from native_programs import account, build, parallel
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="threads need futexes")
 
 BLOCKS = 1000
+#: An account that lets threads take part whatever they have lost.
+TRUST = 10**12
 
 #: Input 0 (BLOCKS int64) counts how often each block ran; input 1 (16 int64) blocks per worker.
 COUNT = """
@@ -91,6 +93,7 @@ done:
     f = build(program, signature, fail, block=block, threads=2).callable
     for pause in (0, 0, 0.01, 0):
         time.sleep(pause)
+        account().value = TRUST
         f(np.zeros(1, np.int64))
 
 
@@ -130,10 +133,81 @@ done:
     f = build(program, signature, fail, block=block, threads=2).callable
     for _ in range(20):
         arrived, workers = np.zeros(2, np.int64), np.full(64, -1)
+        account().value = TRUST
         f(arrived, workers)
         assert arrived.tolist() == [32, 32]
         assert (workers[0], workers[32]) == (0, 1)
         assert set(workers.tolist()) == {0, 1}
+
+
+#: One block of two waits for the other to begin. Then the one that is not the caller's runs
+#: for long. Input 0: blocks that have begun; input 1: how often a worker ran any.
+LATE = """
+entry:
+  %arrived = load ptr, ptr %bufs
+  %worker_field = getelementptr ptr, ptr %bufs, i64 1
+  %workers = load ptr, ptr %worker_field
+  %mine = getelementptr i64, ptr %workers, i64 %worker
+  %runs = atomicrmw add ptr %mine, i64 1 monotonic
+  %count = sub i64 %end, %begin
+  %old = atomicrmw add ptr %arrived, i64 %count seq_cst
+  br label %wait
+wait:
+  %n = load atomic i64, ptr %arrived seq_cst, align 8
+  %met = icmp sge i64 %n, 2
+  br i1 %met, label %choose, label %wait
+choose:
+  %steps = mul i64 %worker, 100000000
+  br label %loop
+loop:
+  %i = phi i64 [ 0, %choose ], [ %j, %more ]
+  %go_on = icmp slt i64 %i, %steps
+  br i1 %go_on, label %more, label %done
+more:
+  %v = load volatile i64, ptr %mine
+  %j = add i64 %i, 1
+  br label %loop
+done:
+  ret void"""
+
+
+@LINUX
+def test_workers_that_are_waited_for_are_not_used_for_a_while() -> None:
+    program, block = parallel(2, LATE)
+    signature = Signature(((int64, (1,)), (int64, (2,))), (), result="none", work=10**9)
+    f = build(program, signature, fail, block=block, threads=2).callable
+    arrived, workers = np.zeros(1, np.int64), np.zeros(2, np.int64)
+    for _ in range(10):  # a worker that comes late itself is no loss
+        account().value = 0
+        arrived[0], workers[:] = 0, 0
+        f(arrived, workers)
+        assert workers.tolist() == [1, 1]
+        if (debt := account().value) < 0:
+            break
+    assert debt < 0
+    arrived[0] = 0
+    f(arrived, workers)
+    assert workers.tolist() == [2, 1]
+    assert debt < account().value < 0
+
+
+@LINUX
+def test_regions_on_one_thread_pay_back() -> None:
+    account().value = -(10**5)  # 3.2 ms on one thread
+    f = counting(2).callable
+    counts, workers = np.zeros(BLOCKS, np.int64), np.zeros(16, np.int64)
+    while account().value < 0:
+        f(counts, workers)
+        assert workers[1] == 0
+    np.testing.assert_array_equal(counts, counts[0])
+
+
+@LINUX
+def test_what_is_saved_counts_up_to_a_limit() -> None:
+    account().value = TRUST
+    f = counting(2).callable
+    f(np.zeros(BLOCKS, np.int64), np.zeros(16, np.int64))
+    assert account().value <= runtime.CREDIT
 
 
 def test_regions_of_several_python_threads() -> None:
@@ -211,6 +285,7 @@ entry:
         signature = Signature(((int64, (3,)),), (), result="none", work=10**9)
         f = build(within, signature, fail, block=block, threads=2).callable
         modes = np.zeros(3, np.int64)
+        account().value = TRUST
         f(modes)
         assert modes[:2].tolist() == [mode & -64] * 2
 

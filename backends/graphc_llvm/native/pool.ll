@@ -1,7 +1,8 @@
 ; The worker threads, on Linux. See runtime.py.
 
-; A region: state, function, arguments, threads, floating-point mode. One cache line.
-%region = type { i64, ptr, ptr, i64, i64 }
+; A region: state, function, arguments, threads, floating-point mode, the caller's core, whether
+; a worker was on it. One cache line.
+%region = type { i64, ptr, ptr, i64, i64, i32, i32 }
 @region = internal global %region zeroinitializer, align 64
 ; Of each thread: the next block of its share, and the end. Two cache lines, as processors
 ; fetch pairs of them.
@@ -9,9 +10,12 @@
 @sleepers = internal global i32 0, align 64
 @busy = internal global i32 0, align 64
 @started = internal global i64 0
+@account = internal global i64 0
 
+declare i64 @llvm.smin.i64(i64, i64)
 declare i64 @syscall(i64, ...)
 declare i32 @clock_gettime(i32, ptr)
+declare i32 @sched_getcpu()
 declare i32 @pthread_create(ptr, ptr, ptr, ptr)
 declare i32 @pthread_detach(i64)
 declare i32 @pthread_sigmask(i32, ptr, ptr)
@@ -172,6 +176,21 @@ done:
   ret void
 }
 
+; Note if this worker is on the caller's core.
+define internal void @note_core() {
+entry:
+  %mine = call i32 @sched_getcpu()
+  %callers = load atomic i32, ptr getelementptr (%region, ptr @region, i32 0, i32 5)
+      monotonic, align 4
+  %same = icmp eq i32 %mine, %callers
+  br i1 %same, label %note, label %out
+note:
+  store atomic i32 1, ptr getelementptr (%region, ptr @region, i32 0, i32 6) monotonic, align 4
+  br label %out
+out:
+  ret void
+}
+
 define internal ptr @worker(ptr %unused) {
 entry:
   br label %top
@@ -195,6 +214,7 @@ work:
   %id = add i64 %entered, 1
   %mode = load i64, ptr getelementptr (%region, ptr @region, i32 0, i32 4)
   call void @set_float_mode(i64 %mode)
+  call void @note_core()
   %done = call i64 @take(ptr null, i64 %id)
   %old = atomicrmw sub ptr @region, i64 1 acq_rel
   %active = and i64 %old, 2098175
@@ -206,6 +226,7 @@ wake:
 idle:
   %generation_bits = lshr i64 %s, 32
   %generation = trunc i64 %generation_bits to i32
+  call void @note_core()
   %soon = call i1 @spin(ptr getelementptr (i8, ptr @region, i64 4), i32 -1, i32 %generation)
   br i1 %soon, label %top, label %sleep
 sleep:
@@ -250,6 +271,42 @@ done:
   ret i64 %result
 }
 
+; Enter in the account what a region has saved: the time that the caller would have taken for
+; all blocks, as judged by those it has run, less the time that the region took. With a worker
+; on the caller's core it has lost half of that, and what that worker has spun.
+define internal void @settle(i64 %own, i64 %done, i64 %blocks, i64 %passed) {
+  %scaled = mul i64 %own, %blocks
+  %some = call i64 @llvm.umax.i64(i64 %done, i64 1)
+  %alone = udiv i64 %scaled, %some
+  %less = sub i64 %alone, %passed
+  %half = sdiv i64 %passed, -2
+  %lost = sub i64 %half, SPIN
+  %beside = load atomic i32, ptr getelementptr (%region, ptr @region, i32 0, i32 6)
+      monotonic, align 4
+  store atomic i32 0, ptr getelementptr (%region, ptr @region, i32 0, i32 6) monotonic, align 4
+  %apart = icmp eq i32 %beside, 0
+  %saved = select i1 %apart, i64 %less, i64 %lost
+  %counted = call i64 @llvm.smin.i64(i64 %saved, i64 SAVED)
+  %old = load i64, ptr @account
+  %sum = add i64 %old, %counted
+  %new = call i64 @llvm.smin.i64(i64 %sum, i64 CREDIT)
+  store i64 %new, ptr @account
+  ret void
+}
+
+; Blocks on this thread, which pays back a part of the time they take.
+define internal i32 @repay(ptr %rt, ptr %fn, ptr %args, i64 %blocks) {
+  %start = call i64 @now()
+  %status = call i32 @serial(ptr %rt, ptr %fn, ptr %args, i64 %blocks)
+  %end = call i64 @now()
+  %time = sub i64 %end, %start
+  %part = udiv i64 %time, REPAID
+  %old = load i64, ptr @account
+  %new = add i64 %old, %part
+  store i64 %new, ptr @account
+  ret i32 %status
+}
+
 define i32 @gc_parallel(ptr %rt, ptr %fn, ptr %args, i64 %blocks) {
 entry:
   %none = icmp eq ptr %rt, null
@@ -263,7 +320,15 @@ ask:
 acquire:
   %swap = cmpxchg ptr @busy, i32 0, i32 1 acquire monotonic
   %won = extractvalue { i32, i1 } %swap, 1
-  br i1 %won, label %ready, label %alone
+  br i1 %won, label %check, label %alone
+check:
+  %credit = load i64, ptr @account
+  %debt = icmp slt i64 %credit, 0
+  br i1 %debt, label %owing, label %ready
+owing:
+  %owing_status = call i32 @repay(ptr %rt, ptr %fn, ptr %args, i64 %blocks)
+  store atomic i32 0, ptr @busy release, align 4
+  ret i32 %owing_status
 ready:
   %limit = sub i64 %wanted, 1
   %workers = call i64 @start(i64 %limit)
@@ -276,21 +341,28 @@ publish:
   store i64 %wanted, ptr getelementptr (%region, ptr @region, i32 0, i32 3)
   %mode = call i64 @float_mode_now()
   store i64 %mode, ptr getelementptr (%region, ptr @region, i32 0, i32 4)
+  %core = call i32 @sched_getcpu()
+  store atomic i32 %core, ptr getelementptr (%region, ptr @region, i32 0, i32 5)
+      monotonic, align 4
   %before = load atomic i64, ptr @region monotonic, align 8
   %generation = and i64 %before, -4294967296
   %limit_bits = shl i64 %limit, 22
   %opened = or i64 %limit_bits, 4296015872
   %new = add i64 %generation, %opened
   store atomic i64 %new, ptr @region seq_cst, align 8
+  %start = call i64 @now()
   %asleep = load atomic i32, ptr @sleepers seq_cst, align 4
   %all_awake = icmp eq i32 %asleep, 0
   br i1 %all_awake, label %take, label %wake
 wake:
   %count = trunc i64 %limit to i32
   call void @futex_wake(ptr getelementptr (i8, ptr @region, i64 4), i32 %count)
+  %awake = call i64 @now()
   br label %take
 take:
+  %begin = phi i64 [ %start, %publish ], [ %awake, %wake ]
   %done = call i64 @take(ptr %rt, i64 0)
+  %end = call i64 @now()
   %interrupted = icmp slt i64 %done, 0
   br i1 %interrupted, label %stop, label %close
 stop:
@@ -301,12 +373,12 @@ close:
   %was = atomicrmw and ptr @region, i64 -1048577 acq_rel
   %inside = and i64 %was, 1023
   %nobody = icmp eq i64 %inside, 0
-  br i1 %nobody, label %finished, label %join
+  br i1 %nobody, label %left, label %join
 join:
   %value = load atomic i64, ptr @region acquire, align 8
   %active = and i64 %value, 1023
   %empty = icmp eq i64 %active, 0
-  br i1 %empty, label %finished, label %patience
+  br i1 %empty, label %joined, label %patience
 patience:
   %low = trunc i64 %active to i32
   %changed = call i1 @spin(ptr @region, i32 1023, i32 %low)
@@ -316,11 +388,22 @@ sleep:
   %now_waiting = or i64 %marked, 2097152
   %still = and i64 %marked, 1023
   %over = icmp eq i64 %still, 0
-  br i1 %over, label %finished, label %wait
+  br i1 %over, label %joined, label %wait
 wait:
   %expected = trunc i64 %now_waiting to i32
   call void @futex_wait(ptr @region, i32 %expected)
   br label %join
+joined:
+  %late = call i64 @now()
+  br label %left
+left:
+  %last = phi i64 [ %end, %close ], [ %late, %joined ]
+  %own = sub i64 %end, %begin
+  %passed = sub i64 %last, %start
+  br i1 %interrupted, label %finished, label %settle
+settle:
+  call void @settle(i64 %own, i64 %done, i64 %blocks, i64 %passed)
+  br label %finished
 finished:
   store atomic i32 0, ptr @busy release, align 4
   ret i32 %status
@@ -338,10 +421,15 @@ define void @gc_reset() {
   store i32 0, ptr @sleepers
   store i64 0, ptr @region
   store i32 0, ptr @busy
+  store i64 0, ptr @account
   ret void
 }
 
 define i64 @gc_workers() {
   %n = load i64, ptr @started
   ret i64 %n
+}
+
+define ptr @gc_account() {
+  ret ptr @account
 }
