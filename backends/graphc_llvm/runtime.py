@@ -29,12 +29,12 @@ what is left of a share three of four blocks, at most `CLAIM`, are taken at a ti
 used up the own share takes from those of others.
 
 A worker that holds blocks while the system lets something else run on its core keeps the
-caller waiting, and one that the system puts on the caller's own core delays it. So there is
-an account of the time that regions save: a region that took longer than the caller would have
-taken alone, or had a worker on the caller's core, may bring it below zero. Then regions run on
-one thread until 1 / `REPAID` of their time has paid that back. Of what is saved, `SAVED`
-counts for one region at most, as a caller that has lost its core itself overrates it, and
-`CREDIT` in all.
+caller waiting, and one that the system puts on the caller's own core delays it, until it has
+moved to another. So there is an account of the time that regions save: a region that took
+longer than the caller would have taken alone, or had a worker on the caller's core, may bring
+it below zero. Then regions run on one thread until 1 / `REPAID` of their time has paid that
+back. Of what is saved, `SAVED` counts for one region at most, as a caller that has lost its
+core itself overrates it, and `CREDIT` in all.
 
 The first word of a region is ``active | entered << 10 | open << 20 | waiting << 21 |
 limit << 22 | generation << 32``: workers inside, workers that ever entered, whether more may,

@@ -176,18 +176,21 @@ class Loop:
     body: tuple[Statement, ...]
     accumulators: tuple[Accumulator, ...] = ()
     parallel: bool = False
-    work: int = 1  # estimated scalar operations of one iteration, where sizes are numbers
+    work: Size = 1  # estimated scalar operations of one iteration
 
 
 Statement: TypeAlias = (
     Const | Position | Load | Compute | CheckedIndex | Store | Accumulate | Loop
 )
 
-#: A parallel loop is cut so that a block has at least this many operations ...
-BLOCK_WORK = 1 << 15
+#: A parallel loop of fewer operations is one block: threads would save nothing.
+PARALLEL_WORK = 1 << 15
+#: Others are cut so that a block has at least this many ...
+BLOCK_WORK = 1 << 13
 #: ... and into at most this many blocks. Many are good: interruption is looked at between them.
 MAX_BLOCKS = 256
-#: With array accumulators (one private copy a block) into at most this many.
+#: With array accumulators (one private copy a block) there are fewer blocks, at most this many.
+ARRAY_BLOCK_WORK = 1 << 15
 MAX_ARRAY_BLOCKS = 16
 
 INDEX_ERROR = 1
@@ -196,8 +199,18 @@ INTERRUPTED = 2
 
 def blocks(extent: int, work: int, array_accumulators: bool) -> int:
     """Number of blocks of a parallel loop with ``work`` operations an iteration."""
-    limit = MAX_ARRAY_BLOCKS if array_accumulators else MAX_BLOCKS
-    return max(1, min(limit, extent, extent * work // BLOCK_WORK))
+    total = extent * work
+    if total < PARALLEL_WORK:
+        return 1
+    least, most = block_limits(array_accumulators)
+    return max(1, min(most, extent, total // least))
+
+
+def block_limits(array_accumulators: bool) -> tuple[int, int]:
+    """Operations of a block at least, and the most blocks there may be."""
+    if array_accumulators:
+        return ARRAY_BLOCK_WORK, MAX_ARRAY_BLOCKS
+    return BLOCK_WORK, MAX_BLOCKS
 
 
 # Kernels --------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from graphc.loops.access import Access, contiguous, merge_letters, resolve
 from graphc.loops.group import Fusion
 from graphc.loops.indices import is_inside
 from graphc.loops.ir import (
-    BLOCK_WORK,
+    PARALLEL_WORK,
     Accumulate,
     Accumulator,
     Buffer,
@@ -67,10 +67,10 @@ def _nest(
     """Loops ``i0, i1, ...`` over a shape, the innermost as vectors."""
     inner: tuple[Statement, ...] = tuple(body)
     for axis in range(len(shape))[::-1]:
-        rest = [s if isinstance(s, int) else 64 for s in shape[axis + 1 :]]
-        work = cost * int(product(rest))  # type: ignore[arg-type]
+        work = product(shape[axis + 1 :]) * cost
         size = shape[axis]
-        heavy = not isinstance(size, int) or size * work >= 2 * BLOCK_WORK
+        total = size * work
+        heavy = not isinstance(total, int) or total >= PARALLEL_WORK
         inner = (
             Loop(
                 f"i{axis}",
@@ -78,7 +78,7 @@ def _nest(
                 "vector" if axis == len(shape) - 1 else "serial",
                 inner,
                 parallel=parallel and axis == 0 and heavy,
-                work=max(1, work),
+                work=work,
             ),
         )
     return inner

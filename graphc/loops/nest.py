@@ -8,7 +8,7 @@ is cheap, read back if it is stored anyway, and kept in row memory otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 
 from graphc.expr import Expr
@@ -16,8 +16,8 @@ from graphc.loops.access import contiguous
 from graphc.loops.group import Fusion, Group
 from graphc.loops.indices import ZERO, Indices, flat_index
 from graphc.loops.ir import (
-    BLOCK_WORK,
     MAX_ARRAY_BLOCKS,
+    PARALLEL_WORK,
     Accumulate,
     Accumulator,
     AccumulatorKind,
@@ -29,12 +29,10 @@ from graphc.loops.ir import (
     Store,
 )
 from graphc.loops.values import Level, Values
-from graphc.types import Size, int64, product, same_size
+from graphc.types import int64, product, same_size
 
 #: Row values of earlier phases that cost more flops than this are kept in row memory.
 SPILL_COST = 6
-#: Sizes that are not numbers count as this many when loops are weighed against each other.
-TYPICAL_SIZE = 64
 
 
 def build_nest(
@@ -106,10 +104,11 @@ class _Nest(Values):
         assert level.axis is not None
         outermost = len(self.levels) == 1
         extent = self.extent(level.axis)
-        work = _weight([self.extent(a) for a in (*self.outer, *self.inner)][1:])
-        work *= max(1, self.group.cost)
+        sizes = [self.extent(a) for a in (*self.outer, *self.inner)][1:]
+        work = product(sizes) * max(1, self.group.cost)
         arrays = any(a.shape for a in level.accumulators)
-        heavy = not isinstance(extent, int) or extent * work >= 2 * BLOCK_WORK
+        total = extent * work
+        heavy = not isinstance(total, int) or total >= PARALLEL_WORK
         kind = "vector" if level.axis == self.vector_axis else "serial"
         self.levels[-1].body.append(
             Loop(
@@ -294,13 +293,6 @@ def _axis_of(name: Name) -> int:
     if name[0] not in "ir":
         return -1
     return int(name[1:].partition("p")[0])
-
-
-def _weight(sizes: Sequence[Size]) -> int:
-    total = 1
-    for size in sizes:
-        total *= size if isinstance(size, int) else TYPICAL_SIZE
-    return max(1, total)
 
 
 def _label(group: Group) -> str:

@@ -9,7 +9,7 @@ from graphc.expr import Expr, constant_value
 from graphc.loops.access import resolve
 from graphc.loops.group import Fusion
 from graphc.loops.ir import (
-    BLOCK_WORK,
+    PARALLEL_WORK,
     Buffer,
     Compute,
     Const,
@@ -116,7 +116,7 @@ class _Body:
 
     def loop(self) -> Loop:
         work = max(1, len(self.inside))
-        heavy = self.run.count * work >= 2 * BLOCK_WORK
+        heavy = self.run.count * work >= PARALLEL_WORK
         return Loop(
             self.var,
             self.turn,

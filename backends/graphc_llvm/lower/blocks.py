@@ -33,11 +33,13 @@ PARAMS = [("i64", "begin"), ("i64", "end"), ("i64", "worker")]
 def block_count(code: Code, extent: Bound, loop: Loop) -> Bound:
     """`graphc.loops.ir.blocks` of an extent that may be known at run time only."""
     arrays = any(a.shape for a in loop.accumulators)
-    if isinstance(extent, int):
+    if isinstance(extent, int) and isinstance(loop.work, int):
         return ir.blocks(extent, loop.work, arrays)
-    limit = ir.MAX_ARRAY_BLOCKS if arrays else ir.MAX_BLOCKS
-    enough = code.floor_div(code.mul(extent, loop.work), ir.BLOCK_WORK)
-    return code.maximum(1, code.minimum(limit, code.minimum(extent, enough)))
+    least, most = ir.block_limits(arrays)
+    total = code.mul(extent, code.size(loop.work))
+    blocks = code.minimum(most, code.minimum(extent, code.floor_div(total, least)))
+    small = code.op(f"icmp slt i64 {total}, {ir.PARALLEL_WORK}")
+    return code.maximum(1, code.op(f"select i1 {small}, i64 1, i64 {blocks}"))
 
 
 def block_size(code: Code, extent: Bound, blocks: Bound, step: int) -> Bound:

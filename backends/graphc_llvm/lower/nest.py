@@ -25,6 +25,8 @@ from graphc_llvm.vmath import Lane
 
 #: Signals are looked at after so many scalar operations of a serial loop.
 POLL_WORK = 1 << 20
+#: Scalar operations of an iteration that are not known before the sizes are.
+TYPICAL_WORK = 1 << 10
 
 _ARITHMETIC = {"add": "fadd", "sub": "fsub", "mul": "fmul"}
 
@@ -406,7 +408,8 @@ class Nest:
 
 def chunk_of(loop: Loop) -> int | None:
     """After how many iterations signals are looked at, if a serial loop may be long."""
-    chunk = max(1, POLL_WORK // max(1, loop.work))
+    work = loop.work if isinstance(loop.work, int) else TYPICAL_WORK
+    chunk = max(1, POLL_WORK // max(1, work))
     short = isinstance(loop.extent, int) and loop.extent <= chunk
     return None if short or loop.kind == "vector" else chunk
 

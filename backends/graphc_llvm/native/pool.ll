@@ -16,6 +16,8 @@ declare i64 @llvm.smin.i64(i64, i64)
 declare i64 @syscall(i64, ...)
 declare i32 @clock_gettime(i32, ptr)
 declare i32 @sched_getcpu()
+declare i32 @sched_getaffinity(i32, i64, ptr)
+declare i32 @sched_setaffinity(i32, i64, ptr)
 declare i32 @pthread_create(ptr, ptr, ptr, ptr)
 declare i32 @pthread_detach(i64)
 declare i32 @pthread_sigmask(i32, ptr, ptr)
@@ -176,16 +178,39 @@ done:
   ret void
 }
 
-; Note if this worker is on the caller's core.
-define internal void @note_core() {
+; On the caller's core a worker notes that, and moves to another that it may use. Afterwards it
+; may use the same ones as before.
+define internal void @keep_off() {
 entry:
+  %allowed = alloca [16 x i64]
+  %others = alloca [16 x i64]
   %mine = call i32 @sched_getcpu()
   %callers = load atomic i32, ptr getelementptr (%region, ptr @region, i32 0, i32 5)
       monotonic, align 4
   %same = icmp eq i32 %mine, %callers
-  br i1 %same, label %note, label %out
-note:
-  store atomic i32 1, ptr getelementptr (%region, ptr @region, i32 0, i32 6) monotonic, align 4
+  %known = icmp ult i32 %mine, 1024
+  %crowded = and i1 %same, %known
+  br i1 %crowded, label %look, label %out
+look:
+  store atomic i32 1, ptr getelementptr (%region, ptr @region, i32 0, i32 6)
+      monotonic, align 4
+  %unknown = call i32 @sched_getaffinity(i32 0, i64 128, ptr %allowed)
+  %fine = icmp eq i32 %unknown, 0
+  br i1 %fine, label %move, label %out
+move:
+  %cores = load [16 x i64], ptr %allowed
+  store [16 x i64] %cores, ptr %others
+  %number = zext i32 %mine to i64
+  %word = lshr i64 %number, 6
+  %place = getelementptr i64, ptr %others, i64 %word
+  %shift = and i64 %number, 63
+  %bit = shl i64 1, %shift
+  %rest = xor i64 %bit, -1
+  %old = load i64, ptr %place
+  %new = and i64 %old, %rest
+  store i64 %new, ptr %place
+  %r1 = call i32 @sched_setaffinity(i32 0, i64 128, ptr %others)
+  %r2 = call i32 @sched_setaffinity(i32 0, i64 128, ptr %allowed)
   br label %out
 out:
   ret void
@@ -214,7 +239,7 @@ work:
   %id = add i64 %entered, 1
   %mode = load i64, ptr getelementptr (%region, ptr @region, i32 0, i32 4)
   call void @set_float_mode(i64 %mode)
-  call void @note_core()
+  call void @keep_off()
   %done = call i64 @take(ptr null, i64 %id)
   %old = atomicrmw sub ptr @region, i64 1 acq_rel
   %active = and i64 %old, 2098175
@@ -226,7 +251,7 @@ wake:
 idle:
   %generation_bits = lshr i64 %s, 32
   %generation = trunc i64 %generation_bits to i32
-  call void @note_core()
+  call void @keep_off()
   %soon = call i1 @spin(ptr getelementptr (i8, ptr @region, i64 4), i32 -1, i32 %generation)
   br i1 %soon, label %top, label %sleep
 sleep:
