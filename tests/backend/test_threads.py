@@ -13,6 +13,13 @@ import numpy as np
 import pytest
 
 import graphc as gr
+from graphc.loops.ir import (
+    BLOCK_WORK,
+    MAX_ARRAY_BLOCKS,
+    MAX_BLOCKS,
+    PARALLEL_WORK,
+    blocks,
+)
 from graphc_llvm import runtime
 
 RNG = np.random.default_rng(0)
@@ -167,3 +174,19 @@ def test_calls_end_while_other_threads_keep_all_cores_busy() -> None:
         for process in busy:
             process.kill()
             process.wait()
+
+
+@pytest.mark.parametrize(
+    ("extent", "work", "arrays", "expected"),
+    [
+        (0, 8, False, 1),
+        (PARALLEL_WORK - 1, 1, False, 1),
+        (PARALLEL_WORK, 1, False, PARALLEL_WORK // BLOCK_WORK),
+        (3, PARALLEL_WORK, False, 3),
+        (10**9, 1, False, MAX_BLOCKS),
+        (PARALLEL_WORK, 1, True, 1),
+        (10**9, 1, True, MAX_ARRAY_BLOCKS),
+    ],
+)
+def test_blocks_of_a_loop(extent: int, work: int, arrays: bool, expected: int) -> None:
+    assert blocks(extent, work, arrays) == expected
