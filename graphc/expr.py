@@ -147,16 +147,9 @@ class Expr:
         type: TensorType,
         name: str | None = None,
     ) -> None:
-        put = object.__setattr__
-        put(self, "op", op)
-        put(self, "args", args)
-        put(self, "attrs", attrs)
-        put(self, "type", type)
-        put(self, "name", name)
-        put(self, "source", user_line())
-        put(self, "scope", building.scope)
-        put(self, "origin", building.origin)
-        put(self, "number", next(_numbers))
+        _stamp(
+            self, op, args, attrs, type, name, user_line(), building.scope, building.origin
+        )
 
     def __setattr__(self, key: str, value: Any) -> None:
         raise AttributeError(f"an Expr is immutable ({key!r} cannot be set)")
@@ -275,6 +268,30 @@ class Expr:
         def astype(self, dtype: DTypeLike) -> Expr: ...
 
 
+def _stamp(
+    x: Expr,
+    op: Op,
+    args: tuple[Expr, ...],
+    attrs: Attrs,
+    type: TensorType,
+    name: str | None,
+    source: Source | None,
+    scope: Scope | None,
+    origin: Origin | None,
+    put: Callable[[Expr, str, Any], None] = object.__setattr__,
+) -> None:
+    """Give a new node its fields."""
+    put(x, "op", op)
+    put(x, "args", args)
+    put(x, "attrs", attrs)
+    put(x, "type", type)
+    put(x, "name", name)
+    put(x, "source", source)
+    put(x, "scope", scope)
+    put(x, "origin", origin)
+    put(x, "number", next(_numbers))
+
+
 _CALL = "compile it, f = gr.compile(inputs, value), and call f with arrays"
 #: What to use for attributes that arrays of other libraries have.
 _HINTS = {
@@ -335,10 +352,12 @@ def apply(op: Op, args: Sequence[Expr], attrs: Mapping[str, Any] | None = None) 
 
 def rebuild(node: Expr, args: Sequence[Expr]) -> Expr:
     """The node on other operands, with its line, scope and name kept."""
-    operands = tuple(args)
-    if operands == node.args:
+    operands, old = tuple(args), node.args
+    if operands == old:
         return node
-    type = node.op.infer([a.type for a in operands], node.attrs)
+    type = node.type
+    if any([a.type is not b.type for a, b in zip(operands, old, strict=True)]):
+        type = node.op.infer([a.type for a in operands], node.attrs)
     return _like(node, operands, type, node.name, node.scope)
 
 
@@ -346,12 +365,9 @@ def _like(
     node: Expr, args: tuple[Expr, ...], type: TensorType, name: str | None, scope: Scope | None
 ) -> Expr:
     """A node of the same operation, line and origin."""
-    outer = building.scope, building.source, building.origin
-    building.scope, building.source, building.origin = scope, node.source, node.origin
-    try:
-        return Expr(node.op, args, node.attrs, type, name)
-    finally:
-        building.scope, building.source, building.origin = outer
+    made = Expr.__new__(Expr)
+    _stamp(made, node.op, args, node.attrs, type, name, node.source, scope, node.origin)
+    return made
 
 
 # Leaves -------------------------------------------------------------------------------------
@@ -504,16 +520,18 @@ def constant_value(x: Expr) -> np.ndarray[Any, Any] | None:
 def topological(outputs: Iterable[Expr]) -> list[Expr]:
     """All nodes that the outputs depend on, operands before users, each once."""
     done: dict[Expr, None] = {}
+    entered: set[Expr] = set()
     stack = list(outputs)[::-1]
     while stack:
-        node = stack[-1]
+        node = stack.pop()
         if node in done:
-            stack.pop()
-        elif missing := [a for a in reversed(node.args) if a not in done]:
-            stack += missing
-        else:
-            stack.pop()
+            continue
+        if not node.args or node in entered:
             done[node] = None
+        else:
+            entered.add(node)
+            stack.append(node)
+            stack += node.args[::-1]
     return list(done)
 
 

@@ -28,10 +28,10 @@ class Interner:
     def intern(self, node: Expr) -> Expr:
         """The node of this meaning; operands must have been interned before."""
         op, args = node.op, node.args
-        if "commutative" in op.facts:
-            args = tuple(sorted(args, key=id))
-        elif op.name in ("input", "parameter"):
+        if not args and op.name in ("input", "parameter"):
             return node
+        if len(args) == 2 and id(args[0]) > id(args[1]) and "commutative" in op.facts:
+            args = args[::-1]
         key = (op, args, node.attrs) if node.attrs else (op, args)
         return self._known.setdefault(key, node)
 

@@ -32,7 +32,7 @@ from graphc.expr import Expr, rebuild
 from graphc.graph import foreign_rules
 from graphc.ops.movement import broadcast_to
 from graphc.ops.table import Op
-from graphc.origin import stemming
+from graphc.origin import Origin, building
 from graphc.rewrite.cse import Interner
 from graphc.rewrite.moves import Moves
 
@@ -137,7 +137,11 @@ class RuleSet(tuple[Rule, ...]):
 
     def plan(self, node: Expr) -> Plan:
         """The rules to try on a node, each with whether to swap the operands."""
-        key = (node.op, *[a.op for a in node.args])
+        args = node.args
+        if len(args) == 2:
+            key: tuple[Op, ...] = (node.op, args[0].op, args[1].op)
+        else:
+            key = (node.op, *[a.op for a in args])
         plan = self._plans.get(key)
         if plan is None:
             plan = self._plans[key] = tuple(self._concerned(*key))
@@ -203,8 +207,12 @@ class Rewriting:
 
     def run(self, roots: Sequence[Expr]) -> list[Expr]:
         """The roots in their final form."""
-        for root in roots:
-            self._settle(root)
+        outer = building.scope, building.source, building.origin
+        try:
+            for root in roots:
+                self._settle(root)
+        finally:
+            building.scope, building.source, building.origin = outer
         return [self._final[r] for r in roots]
 
     def moves(self) -> Moves:
@@ -220,29 +228,32 @@ class Rewriting:
         final, becomes = self._final, self._becomes
         stack = [root]
         while stack:
-            node = stack[-1]
-            if node not in final:
-                target = becomes.get(node)
-                if target is None:
-                    missing = [a for a in node.args if a not in final]
-                    if missing:
-                        stack += missing
-                        continue
-                    target = self._step(node)
-                    if target is not node:
-                        becomes[node] = target
-                        if target not in final and target not in becomes:
-                            stack.append(target)
-                            continue
-                if target is not node and target not in final:
-                    self.fired["stopped"] += 1
-                final[node] = final.get(target, node)
-            stack.pop()
+            node = stack.pop()
+            if node in final:
+                continue
+            target = becomes.get(node)
+            if target is None:
+                missing = [a for a in node.args if a not in final]
+                if missing:
+                    stack.append(node)
+                    stack += missing
+                    continue
+                target = self._step(node)
+                if target is node:
+                    final[node] = node
+                    continue
+                becomes[node] = target
+                if target not in final and target not in becomes:
+                    stack += (node, target)
+                    continue
+            if target not in final:
+                self.fired["stopped"] += 1
+            final[node] = final.get(target, node)
 
     def _step(self, node: Expr) -> Expr:
         """The next form of a node whose operands are final; itself if it has none."""
-        settled = node in self._settled
-        args = tuple([self._final[a] for a in node.args])
+        settled, final = node in self._settled, self._final
+        args = tuple([final[a] for a in node.args])
         if not settled or args != node.args:
             same = self._interner.intern(rebuild(node, args))
             if same is not node:
@@ -255,14 +266,15 @@ class Rewriting:
         """What the first rule that holds makes of a node; the node itself if none does."""
         args = node.args
         twins = len(args) == 2 and args[0] is args[1]
-        with stemming("", node) as origin:
-            for rule, swap in plan:
-                if swap and twins:
-                    break
-                result = rule.apply(node, *(args[::-1] if swap else args))
-                if result is not None:
-                    origin.rule = f"rewrite:{rule.name}"
-                    return self._counted(_fit(result, node, rule), node, rule)
+        origin = Origin("", node)
+        building.scope, building.source, building.origin = node.scope, node.source, origin
+        for rule, swap in plan:
+            if swap and twins:
+                break
+            result = rule.apply(node, *(args[::-1] if swap else args))
+            if result is not None:
+                origin.rule = f"rewrite:{rule.name}"
+                return self._counted(_fit(result, node, rule), node, rule)
         return node
 
     def _counted(self, result: Expr, node: Expr, rule: Rule) -> Expr:
