@@ -147,9 +147,7 @@ class Expr:
         type: TensorType,
         name: str | None = None,
     ) -> None:
-        _stamp(
-            self, op, args, attrs, type, name, user_line(), building.scope, building.origin
-        )
+        _stamp(self, op, args, attrs, type, name, user_line(), building.scope, building.origin)
 
     def __setattr__(self, key: str, value: Any) -> None:
         raise AttributeError(f"an Expr is immutable ({key!r} cannot be set)")
@@ -356,8 +354,10 @@ def rebuild(node: Expr, args: Sequence[Expr]) -> Expr:
     if operands == old:
         return node
     type = node.type
-    if any([a.type is not b.type for a, b in zip(operands, old, strict=True)]):
-        type = node.op.infer([a.type for a in operands], node.attrs)
+    for a, b in zip(operands, old, strict=True):
+        if a.type is not b.type:
+            type = node.op.infer([a.type for a in operands], node.attrs)
+            break
     return _like(node, operands, type, node.name, node.scope)
 
 

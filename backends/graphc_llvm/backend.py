@@ -17,6 +17,7 @@ from graphc_llvm.callable import NativeCallable, bind, vectorcallable
 from graphc_llvm.entry import Entry
 from graphc_llvm.functions import provide_functions, recall_functions
 from graphc_llvm.jit import Code, engine
+from graphc_llvm.source import Outline
 from graphc_llvm.target import Target, host
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class _Native:
         self._target = host(job.target)
         self.timings: dict[str, float] = {}
         self.notes: dict[str, str] = {}
-        self._code, outline = self._obtain(source.graph_name(job, self._target))
+        self._code, outline = self._obtain()
         by_name = {p.name: p for p in job.graph.parameters()}
         self._entry = Entry(
             self._code,
@@ -85,49 +86,58 @@ class _Native:
         )
         self.callable = self._entry.callable
 
-    def _obtain(self, name: str | None) -> tuple[Code, source.Outline]:
-        """The program's code and what calls need to know: kept from another time under the name
-        of the graph, or made and kept."""
-        content = name and cache.read_bytes(name)
-        if content:
-            record, outline = source.Outline.decode(content)
-            code = self._load(record, outline)
-            if code is not None:
-                return code, outline
-        program = self._job.program()
-        outline = source.Outline.of(program)
-        identity = source.identity(self._job, program, self._target)
-        record = cache.key(self._target, "program", *identity)
-        code = self._load(record, outline) or self._compile(record, program)
-        if name:
-            cache.write_bytes(name, outline.encode(record))
-        return code, outline
+    def _obtain(self) -> tuple[Code, Outline]:
+        """The code, and what calls need to know of it: kept from another time, or made.
 
-    def _load(self, name: str, outline: source.Outline) -> Code | None:
-        """The code that is kept under a name."""
+        It is found by what the graph says; where that cannot be told, by the program.
+        """
+        name = source.graph_name(self._job, self._target)
+        found = name and self._recalled(name)
+        if found:
+            return found
+        program = self._job.program()
+        if not name:
+            name = source.program_name(self._job, program, self._target)
+            found = name and self._recalled(name)
+        return found or self._compiled(name, program)
+
+    def _recalled(self, name: str) -> tuple[Code, Outline] | None:
         start = time.perf_counter()
-        _provide_libraries(outline, self._target)
-        provided = time.perf_counter()
-        self.timings["libraries"] = provided - start
         record = cache.read(name)
-        if record is None or not recall_functions(self._target, record.needs):
+        if record is None:
+            return None
+        outline = Outline.decode(record.outline)
+        self._provide_libraries(outline)
+        if not recall_functions(self._target, record.needs):
             return None
         code = engine(self._target).load(record.object, record.exports, self._text)
         self.notes["object"] = "from the cache"
-        self.timings["load"] = time.perf_counter() - provided
-        return code
+        self.timings["load"] = time.perf_counter() - start - self.timings["libraries"]
+        return code, outline
 
-    def _compile(self, name: str, program: Program) -> Code:
+    def _compiled(self, name: str | None, program: Program) -> tuple[Code, Outline]:
+        outline = Outline.of(program)
+        self._provide_libraries(outline)
         start = time.perf_counter()
         module, formulas = source.program_module(self._job, program, self._target)
         emitted = time.perf_counter()
         needs = provide_functions(self._target, formulas)
         code = engine(self._target).compile(module.text())
-        cache.write(name, cache.Record(code.object, tuple(code.symbols), needs))
+        if name:
+            record = cache.Record(code.object, tuple(code.symbols), needs, outline.encode())
+            cache.write(name, record)
         self.notes["object"] = "compiled"
         self.timings["emit"] = emitted - start
         self.timings["codegen"] = time.perf_counter() - emitted
-        return code
+        return code, outline
+
+    def _provide_libraries(self, outline: Outline) -> None:
+        """Load the runtime, and the contraction kernels of the element types that are used."""
+        start = time.perf_counter()
+        runtime.load()
+        for dtype in outline.products:
+            _provide_gemm(self._target, dtype)
+        self.timings["libraries"] = time.perf_counter() - start
 
     def _text(self) -> str:
         return source.program_text(self._job, self._job.program(), self._target)
@@ -165,13 +175,6 @@ class _Native:
 
 
 _libraries: dict[tuple[Target, str], Code] = {}
-
-
-def _provide_libraries(outline: source.Outline, target: Target) -> None:
-    """Load the runtime, and the contraction kernels of the element types that are used."""
-    runtime.load()
-    for dtype in outline.products:
-        _provide_gemm(target, dtype)
 
 
 def _provide_gemm(target: Target, dtype: str) -> None:

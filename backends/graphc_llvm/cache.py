@@ -57,22 +57,27 @@ class Record:
         Names of the functions that it defines for others.
     needs
         Functions of other records that it calls: (name, name of the record).
+    outline
+        What else those who load it need to know: one line.
     """
 
     object: bytes
     exports: tuple[str, ...]
     needs: tuple[tuple[str, str], ...] = ()
+    outline: str = ""
 
     def encode(self) -> bytes:
         needs = " ".join(f"{function}={record}" for function, record in self.needs)
-        return f"{' '.join(self.exports)}\n{needs}\n".encode() + self.object
+        head = f"{' '.join(self.exports)}\n{needs}\n{self.outline}\n"
+        return head.encode() + self.object
 
     @staticmethod
     def decode(content: bytes) -> Record:
-        exports, needs, obj = content.split(b"\n", 2)
+        exports, needs, outline, obj = content.split(b"\n", 3)
         pairs = [pair.partition("=") for pair in needs.decode().split()]
         names = tuple(exports.decode().split())
-        return Record(obj, names, tuple((name, record) for name, _, record in pairs))
+        found = tuple((name, record) for name, _, record in pairs)
+        return Record(obj, names, found, outline.decode())
 
 
 def directory() -> Path | None:
@@ -135,17 +140,6 @@ SOURCE = _source(
 
 
 def read(name: str) -> Record | None:
-    """The record that is kept under a name."""
-    body = read_bytes(name)
-    return None if body is None else Record.decode(body)
-
-
-def write(name: str, record: Record) -> None:
-    """Keep a record."""
-    write_bytes(name, record.encode())
-
-
-def read_bytes(name: str) -> bytes | None:
     """What is kept under a name."""
     folder = directory()
     try:
@@ -160,11 +154,11 @@ def read_bytes(name: str) -> bytes | None:
         return None
     with suppress(OSError):
         os.utime(folder / name)
-    return body
+    return Record.decode(body)
 
 
-def write_bytes(name: str, body: bytes) -> None:
-    """Keep something; other processes see all of the file or nothing."""
+def write(name: str, record: Record) -> None:
+    """Keep a record; other processes see all of the file or nothing."""
     folder, room = directory(), limit()
     if folder is None:
         return
@@ -172,6 +166,7 @@ def write_bytes(name: str, body: bytes) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _private(folder):
             return
+        body = record.encode()
         content = _hash(_secret(folder), name, body) + body
         with _temporary(folder, content) as file:
             os.replace(file, folder / name)

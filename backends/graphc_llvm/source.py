@@ -1,8 +1,7 @@
 """The LLVM text of what the backend loads, and what stands for it in the cache.
 
-Two names lead to a program's object: one of the graph, by which a program that was compiled
-before is found without planning it, and one of the loop program, for graphs that are written
-differently and mean the same.
+A program's object is found by what its graph says, without planning it, or where that cannot
+be told by what the program says.
 
 The many modules that write loops are imported when the first text is written: a process that
 finds all it needs in the cache does without them.
@@ -58,17 +57,15 @@ class Outline:
         names = tuple(b.name for b in program.parameters)
         return Outline(work, program.guards, names, products)
 
-    def encode(self, record: str) -> bytes:
-        """With the name of the record that holds the code."""
+    def encode(self) -> str:
         guards = [(_encoded(g.size), g.minimum, g.text) for g in self.guards]
-        told = record, _encoded(self.work), guards, self.parameters, self.products
-        return json.dumps(told).encode()
+        return json.dumps((_encoded(self.work), guards, self.parameters, self.products))
 
     @staticmethod
-    def decode(content: bytes) -> tuple[str, Outline]:
-        record, work, guards, parameters, products = json.loads(content)
+    def decode(text: str) -> Outline:
+        work, guards, parameters, products = json.loads(text)
         made = tuple(Guard(_decoded(size), *rest) for size, *rest in guards)
-        return record, Outline(_decoded(work), made, tuple(parameters), tuple(products))
+        return Outline(_decoded(work), made, tuple(parameters), tuple(products))
 
 
 def _encoded(size: Size) -> Any:
@@ -108,10 +105,18 @@ def signature(job: Job, outline: Outline) -> Signature:
 
 
 def graph_name(job: Job, target: Target) -> str | None:
-    """The name in the cache of what was made of a job's graph; None if nothing is kept."""
+    """The name in the cache of what is made of a job's graph; None if nothing is kept, or
+    nobody can tell what the graph says."""
     content = job.content() if cache.directory() else None
     parts = cache.SOURCE, job.name, job.math
     return content and cache.key(target, "graph", *parts, content)
+
+
+def program_name(job: Job, program: Program, target: Target) -> str | None:
+    """The name in the cache of what is made of a program; None if nothing is kept."""
+    if cache.directory() is None:
+        return None
+    return cache.key(target, "program", *identity(job, program, target))
 
 
 def identity(job: Job, program: Program, target: Target) -> tuple[str, ...]:
