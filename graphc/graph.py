@@ -42,7 +42,10 @@ class Graph:
         """The same graph with its outputs and next values replaced, in order of `roots`."""
         n = len(self.outputs)
         updates = zip((p for p, _ in self.updates), roots[n:], strict=True)
-        return Graph(self.inputs, tuple(roots[:n]), tuple(updates), settled)
+        after = Graph(self.inputs, tuple(roots[:n]), tuple(updates), settled)
+        if tuple(roots) == self.roots and "_nodes" in vars(self):
+            vars(after)["_nodes"] = self._nodes
+        return after
 
     def nodes(self) -> tuple[Expr, ...]:
         """All nodes the roots depend on, operands first."""

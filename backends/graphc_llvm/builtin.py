@@ -30,7 +30,6 @@ from functools import cache as once
 from functools import partial
 from types import BuiltinFunctionType
 
-from graphc.loops.ir import INTERRUPTED
 from graphc.types import DTYPES
 from graphc_llvm import cache, layout, runtime
 from graphc_llvm.jit import Code, engine
@@ -164,7 +163,6 @@ def _constants() -> dict[str, str]:
         "READABLE": _READABLE,
         "WRITEABLE": _WRITEABLE,
         "RELEASE": RELEASE,
-        "INTERRUPTED": INTERRUPTED,
         **_KINDS,
     }
     for names in (globals(), vars(layout)):
@@ -182,6 +180,8 @@ _PUT = re.compile(r"  put (i64|ptr) (%?\w+) (%\w+) (%?\w+)")
 
 def text(target: Target) -> str:
     """The builtin as LLVM text."""
+    from graphc.loops.ir import INTERRUPTED  # of a module that calls do without
+
     number = itertools.count()
 
     def load(element: str, match: re.Match[str]) -> str:
@@ -195,7 +195,7 @@ def text(target: Target) -> str:
         address = f"  {place} = getelementptr {kind}, ptr {base}, i64 {index}\n"
         return f"{address}  store {kind} {value}, ptr {place}"
 
-    source = runtime.native(_FILES, _constants())
+    source = runtime.native(_FILES, _constants() | {"INTERRUPTED": str(INTERRUPTED)})
     source = _FIELD.sub(partial(load, "i8"), source)
     source = _ITEM.sub(partial(load, "i64"), source)
     source = _PUT.sub(store, source)

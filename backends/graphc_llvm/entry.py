@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import IndexOutOfRangeError, VerificationError
-from graphc.loops.ir import INDEX_ERROR
 from graphc.types import DTYPES, DType, evaluate_size
 from graphc_llvm import builtin, layout, runtime
 from graphc_llvm.builtin import RELEASE, RESULTS, Axis, Bound, MethodDef, State, Tensor, Turn
@@ -33,6 +32,21 @@ _OWN = 2
 _turns = threading.RLock()
 
 Array = np.ndarray[Any, Any]
+
+_word, _pointer, _flag = ctypes.c_int64, ctypes.c_void_p, ctypes.c_int32
+#: Types of native functions, which hold the GIL; to make one takes longer than to use it.
+_Run = ctypes.PYFUNCTYPE(_flag, _pointer, _pointer, _pointer, _pointer, _word, ctypes.c_bool)
+_Need = ctypes.PYFUNCTYPE(_word, _pointer, _word)
+_TryLock = ctypes.PYFUNCTYPE(_flag, _pointer, _word)
+_Leave = ctypes.PYFUNCTYPE(None, _pointer)
+_Want = ctypes.PYFUNCTYPE(None, _pointer, _flag)
+_Enter = ctypes.PYFUNCTYPE(None, _pointer, _pointer)
+_Ask = ctypes.PYFUNCTYPE(_flag, _pointer)
+
+
+def _nothing(dims: object, threads: int) -> int:
+    """What a program needs that has no workspace."""
+    return 0
 
 
 def _words(structure: type[ctypes.Structure]) -> int:
@@ -126,7 +140,7 @@ class Entry:
         state.threads, state.result, state.updates = self.threads, RESULTS[s.result], s.updates
         state.work = s.work if isinstance(s.work, int) else 0
         state.program = symbols[self.name]
-        state.need = symbols[f"{self.name}_workspace"]
+        state.need = symbols.get(f"{self.name}_workspace")
         state.sizes = symbols.get(f"{self.name}_sizes")
         if layout.matches():
             for name, address in zip(layout.ADDRESS_NAMES, layout.addresses(), strict=True):
@@ -134,20 +148,17 @@ class Entry:
         return state
 
     def _bind(self) -> None:
-        """Python functions for the native ones. They hold the GIL."""
-        word, pointer, flag = ctypes.c_int64, ctypes.c_void_p, ctypes.c_int32
-        library, make = runtime.load().symbols, ctypes.PYFUNCTYPE
-        run = make(flag, pointer, pointer, pointer, pointer, word, ctypes.c_bool)
-        self._call = run(builtin.load().symbols["gc_run"])
-        self._need = make(word, pointer, word)(self._state.need)
-        self._try_lock = make(flag, pointer, word)(library["gc_lock"])
-        self._unlock = make(None, pointer)(library["gc_unlock"])
-        self._want = make(None, pointer, flag)(library["gc_want"])
-        turns = builtin.load().symbols
-        self._enter = make(None, pointer, pointer)(turns["gc_enter"])
-        self._ask = make(flag, pointer)(turns["gc_turn"])
+        """Python functions for the native ones."""
+        library, calls = runtime.load().symbols, builtin.load().symbols
+        self._call = _Run(calls["gc_run"])
+        self._need = _Need(self._state.need) if self._state.need else _nothing
+        self._try_lock = _TryLock(library["gc_lock"])
+        self._unlock = _Leave(library["gc_unlock"])
+        self._want = _Want(library["gc_want"])
+        self._enter = _Enter(calls["gc_enter"])
+        self._ask = _Ask(calls["gc_turn"])
         self._lock = ctypes.addressof(self._state)
-        fixed = not self.signature.symbols
+        fixed = not self.signature.symbols or not self._state.need
         self._state.fixed_need = self._need(None, self.threads) if fixed else -1
 
     def _builtin(
@@ -225,8 +236,14 @@ class Entry:
             status = self._call(
                 self._state.program, buffers, sizes, workspace, self.threads, release
             )
-        if status == INDEX_ERROR:
+        if status and self._is_index_error(status):
             raise IndexOutOfRangeError(f"{self.name}: an index is out of range")
+
+    @staticmethod
+    def _is_index_error(status: int) -> bool:
+        from graphc.loops.ir import INDEX_ERROR  # of a module that calls do without
+
+        return status == INDEX_ERROR
 
     def _verify(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
         types = (*self.signature.inputs, *self.signature.outputs)
@@ -311,9 +328,7 @@ class _Place:
     def __init__(self) -> None:
         self._turn = Turn()
         self.address = ctypes.addressof(self._turn)
-        self._leave = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(
-            builtin.load().symbols["gc_leave"]
-        )
+        self._leave = _Leave(builtin.load().symbols["gc_leave"])
 
     def leave(self) -> None:
         with _turns:

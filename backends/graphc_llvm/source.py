@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +129,11 @@ def identity(job: Job, program: Program, target: Target) -> tuple[str, ...]:
     return cache.SOURCE, job.name, job.math, text, str(constants)
 
 
-def program_module(job: Job, program: Program, target: Target) -> tuple[Module, dict[str, str]]:
+#: Writes the text of a module, by the name of the formula that it defines.
+Formulas = dict[str, Callable[[], str]]
+
+
+def program_module(job: Job, program: Program, target: Target) -> tuple[Module, Formulas]:
     """The program's module with its Python entry, and the formulas that it calls."""
     from graphc_llvm.lower import lower_into
 
@@ -143,7 +148,7 @@ def program_text(job: Job, program: Program, target: Target) -> str:
     return program_module(job, program, target)[0].text()
 
 
-def timed_module(job: Job, program: Program, target: Target) -> tuple[Module, dict[str, str]]:
+def timed_module(job: Job, program: Program, target: Target) -> tuple[Module, Formulas]:
     """As `program_module`, of a program that takes its kernels' times; without an entry."""
     from graphc_llvm.lower import lower_into
 

@@ -72,8 +72,9 @@ def _runner(
     word, pointer = ctypes.c_int64, ctypes.c_void_p
     times = np.zeros((kernels + 2, 2), np.int64)
     dims = (word * (len(sizes) + 1))(*sizes)
-    need = ctypes.PYFUNCTYPE(word, pointer, word)(code.symbols[f"{job.name}_workspace"])
-    workspace = allocate(need(dims, job.threads), job.name)
+    asked = code.symbols.get(f"{job.name}_workspace")
+    need = ctypes.PYFUNCTYPE(word, pointer, word)(asked)(dims, job.threads) if asked else 0
+    workspace = allocate(need, job.name)
     buffers = (pointer * (len(arrays) + 1))(*(a.ctypes.data for a in (*arrays, times)))
     kinds = (ctypes.c_int32, pointer, pointer, pointer, pointer, word, ctypes.c_bool)
     call = ctypes.PYFUNCTYPE(*kinds)(builtin.load().symbols["gc_run"])

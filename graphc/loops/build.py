@@ -220,4 +220,6 @@ class _Builder:
         return own_kernels(unit, self.fusion, self.buffer_of, name)
 
     def writes_parameter(self, kernel: Kernel) -> bool:
-        return any(b.kind == "parameter" for b, written in buffers_of(kernel) if written)
+        return bool(self.graph.updates) and any(
+            b.kind == "parameter" for b, written in buffers_of(kernel) if written
+        )

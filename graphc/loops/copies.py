@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphc.expr import Expr, apply, rebuild, topological
+from graphc.expr import Expr, apply, rebuild
 from graphc.graph import Graph
 from graphc.loops.access import VIEWS, Access, inner_merges, only_ones, resolve, whole
 from graphc.loops.group import LEAVES, OWN_KERNEL, is_position, is_scalar_constant
@@ -28,7 +28,7 @@ def with_copies(graph: Graph) -> tuple[Graph, dict[Expr, Expr]]:
     """
     made: dict[Expr, Expr] = {}
     taken = {_reshaped(root) for root in graph.roots}
-    for node in topological(graph.roots):
+    for node in graph.nodes():
         args = [made[a] for a in node.args]
         if node.op.name == "concatenate":
             args = [
@@ -42,7 +42,8 @@ def with_copies(graph: Graph) -> tuple[Graph, dict[Expr, Expr]]:
         base = _reshaped(new) if number < len(graph.outputs) else new
         plain = base.op.name in VIEWS | LEAVES or base in roots
         roots.append(copy(new) if plain else base)
-    return graph.with_roots(roots), made
+    same = tuple(roots) == graph.roots
+    return (graph if same else graph.with_roots(roots)), made
 
 
 def _is_taken(x: Expr, taken: set[Expr]) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from graphc.expr import Expr, topological
+from graphc.expr import Expr
 from graphc.graph import Graph
 from graphc.loops.access import VIEWS, Access, only_ones, resolve, whole
 from graphc.loops.group import (
@@ -38,7 +38,7 @@ RECOMPUTE_COST = 4
 def fuse(graph: Graph, *, merge: bool = True) -> Fusion:
     """Group the nodes of an expanded graph. ``merge=False``: every node on its own."""
     fuser = _Fuser(graph, merge)
-    for node in topological(graph.roots):
+    for node in graph.nodes():
         fuser.place(node)
     for root in graph.roots:
         fuser.keep(root)
@@ -109,7 +109,8 @@ class _Fuser:
             return
         if name == "gather" and not is_position(node):
             self.keep(node.args[0])
-        self.place_fused(node)
+        if not self.joins_numbers(node):
+            self.place_fused(node)
 
     def place_alone(self, node: Expr) -> None:
         group = self.new_group([])
@@ -169,6 +170,19 @@ class _Fuser:
             else:
                 pending.extend(x.args)
         return found
+
+    def joins_numbers(self, node: Expr) -> bool:
+        """Let a number join the one group that its operands are in, if that has numbers only:
+        what `place_fused` comes to in scalar graphs, where it matters most."""
+        if node.shape or node.op.family != "elementwise" or not self.merging:
+            return False
+        numbers = {self.find(x) for x in node.args if x.op.name not in LEAVES}
+        number = numbers.pop() if len(numbers) == 1 else None
+        group = None if number is None else self.groups.get(number)
+        if group is None or group.space or group.reduced or len(group.nodes) >= MAX_NODES:
+            return False
+        self.join(group, node, ())
+        return True
 
     def place_fused(self, node: Expr) -> None:
         sources = self.sources(node)

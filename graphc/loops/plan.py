@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from math import gcd
+from typing import Any
 
 from graphc.loops.in_place import successors
 from graphc.loops.ir import (
@@ -32,8 +33,16 @@ _UNITS = 64
 _TYPICAL = 100
 
 
-def buffers_of(kernel: Kernel) -> list[tuple[Buffer, bool]]:
-    """Buffers that a kernel touches, with whether it writes them."""
+def buffers_of(kernel: Kernel) -> Sequence[tuple[Buffer, bool]]:
+    """Buffers that a kernel touches, with whether it writes them; looked up once."""
+    known: dict[str, Any] = vars(kernel)
+    if "_buffers" not in known:
+        known["_buffers"] = _buffers_of(kernel)
+    found: Sequence[tuple[Buffer, bool]] = known["_buffers"]
+    return found
+
+
+def _buffers_of(kernel: Kernel) -> list[tuple[Buffer, bool]]:
     found: list[tuple[Buffer, bool]] = []
     inside: set[str] = set()
     for p in products_of(kernel):

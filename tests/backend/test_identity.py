@@ -29,12 +29,13 @@ def names_and_texts(
     job, program = executable._job, executable._job.program()
     target = host(options.get("target", "native"))
     module, formulas = source.program_module(job, program, target)
-    text = str([target, module.text(), sorted(formulas.items())])
+    texts = {formula: write() for formula, write in formulas.items()}
+    text = str([target, module.text(), sorted(texts.items())])
     yield cache.key(target, "program", *source.identity(job, program, target)), text
     content = job.content()
     assert content is not None
     yield cache.key(target, "graph", job.name, job.math, content), text
-    for formula, text in formulas.items():
+    for formula, text in texts.items():
         yield (target, formula), text
 
 

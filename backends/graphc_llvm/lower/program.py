@@ -53,7 +53,7 @@ def lower_into(
         order, ``dims`` to the values of its symbols, ``ws`` to a workspace, 64-byte aligned.
         Returns 0, INDEX_ERROR or INTERRUPTED. With a null ``rt`` it runs on this thread.
     ``i64 @name_workspace(ptr dims, i64 threads)``
-        Bytes of workspace that a run needs.
+        Bytes of workspace that a run needs; left out if that is none.
 
     Parameters
     ----------
@@ -110,11 +110,13 @@ class Layout:
         return rows, scratch, code.add(scratch, code.mul(self.scratch, "%threads"))
 
     def write_workspace(self, module: Module, name: str) -> None:
-        """The function that tells the size of the workspace."""
+        """The function that tells the size of the workspace, if there is one."""
         params = [("ptr", "dims"), ("i64", "threads")]
         code = _once_a_call(module, f"{name}_workspace", "i64", params, self.symbols)
-        code.do(f"ret i64 {self.parts(code)[2]}")
-        code.finish()
+        need = self.parts(code)[2]
+        if need != 0:
+            code.do(f"ret i64 {need}")
+            code.finish()
 
 
 def _uses_library(kernel: Kernel) -> bool:
