@@ -33,7 +33,7 @@ from graphc import backend
 from graphc_llvm.target import Target
 
 #: Part of every name: a new one for each change of what the files hold.
-_FORMAT = "3"
+_FORMAT = "4"
 _DIGEST = 32  # bytes of the keyed hash at the beginning of a file
 _SECRET = ".key"
 _TEMPORARY = ".new-"

@@ -8,6 +8,7 @@ from typing import TypeAlias
 import numpy as np
 
 from graphc.expr import Expr, apply, constant, rebuild, topological
+from graphc.ops import elementwise as ew
 from graphc.ops.elementwise import cast
 from graphc.ops.movement import SLICE, reshape
 from graphc.ops.rolled import ROLLED, Piece, Rolled, Round
@@ -17,8 +18,14 @@ from graphc.roll.regions import Division, Element, Region, divide, is_member
 from graphc.roll.schedule import arrange
 from graphc.roll.stacks import join_pads
 
-#: Graphs with fewer scalar nodes than this are left as they are.
+#: Graphs with fewer scalar nodes than this are left as they are: straight-line code holds
+#: values in registers and merges more of them, so calls are up to five times faster ...
 SMALLEST = 3000
+#: ... but not where one node in eight is a function of some 10 ns. There loops lose nothing, and
+#: less code is compiled from this many nodes on.
+WITH_FUNCTIONS = 1000
+_SHARE = 8
+_FUNCTION = 8  # flops
 
 
 #: Rewrites the results of a piece.
@@ -32,7 +39,11 @@ def roll(
 
     ``finish`` rewrites each piece, once.
     """
-    if len(nodes) < SMALLEST or sum(map(is_member, nodes)) < SMALLEST:
+    if len(nodes) < min(SMALLEST, WITH_FUNCTIONS):
+        return {}, 0
+    members = list(filter(is_member, nodes))
+    least = _least(members)
+    if len(members) < least:
         return {}, 0
     order = sorted(nodes, key=lambda n: n.number)
     joined = join_pads(order, roots)
@@ -40,7 +51,7 @@ def roll(
         roots = [joined[r] for r in roots]
         order = sorted(topological(roots), key=lambda n: n.number)
     division = divide(order)
-    rolled = {p: r for p, r in division.regions.items() if len(r.nodes) >= SMALLEST}
+    rolled = {p: r for p, r in division.regions.items() if len(r.nodes) >= least}
     if not rolled:
         return {}, 0
     needed = division.settle(rolled, roots)
@@ -48,6 +59,14 @@ def roll(
     if joined:
         became = {n: became[j] for n, j in joined.items() if j in became}
     return became, sum(len(r.nodes) for r in rolled.values())
+
+
+def _least(members: Sequence[Expr]) -> int:
+    """How many scalar nodes are worth loops. Powers do not count as functions: those by a
+    number become products."""
+    functions = sum(n.op.cost >= _FUNCTION and n.op is not ew.pow for n in members)
+    often = functions * _SHARE >= len(members)
+    return min(SMALLEST, WITH_FUNCTIONS) if often else SMALLEST
 
 
 class _Rebuilding:

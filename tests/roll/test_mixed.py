@@ -305,6 +305,27 @@ def test_stage_in_reports_and_snapshots():
     assert "roll" not in [s.stage for s in small.snapshots]
 
 
+@pytest.mark.parametrize(
+    ("function", "count", "rolled"),
+    [
+        (gr.sin, 400, False),
+        (gr.sin, 800, True),
+        (gr.square, 800, False),
+        (gr.square, 1800, True),
+    ],
+)
+def test_graphs_of_functions_are_rolled_from_fewer_nodes_on(
+    function, count, rolled, monkeypatch
+):
+    monkeypatch.undo()
+    monkeypatch.setenv("GRAPHC_CACHE", "off")
+    x = y = gr.scalar("x", "float64")
+    for i in range(count):
+        y = function(y) + float(i)
+    made = gr.compile(x, y)
+    assert ("roll" in [s.stage for s in made.snapshots]) == rolled
+
+
 def test_moves_tell_what_became_of_nodes():
     x, y = _example()
     snapshot = run_stages(Graph((x,), (y,)), Options())[1]
