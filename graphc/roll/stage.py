@@ -21,8 +21,8 @@ from graphc.roll.stacks import join_pads
 #: Graphs with fewer scalar nodes than this are left as they are: straight-line code holds
 #: values in registers and merges more of them, so calls are up to five times faster ...
 SMALLEST = 3000
-#: ... but not where one node in eight is a function of some 10 ns. There loops lose nothing, and
-#: less code is compiled from this many nodes on.
+#: ... but not where one node in eight is a function of some 10 ns. There loops lose nothing,
+#: and less code is compiled from this many nodes on.
 WITH_FUNCTIONS = 1000
 _SHARE = 8
 _FUNCTION = 8  # flops
