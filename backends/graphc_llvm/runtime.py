@@ -67,7 +67,7 @@ CLAIM = 8
 #: The most (ns) that the account of time saved holds, and that one region adds to it.
 CREDIT, SAVED = 4_000_000, 500_000
 #: One part in so many of the time of regions on one thread pays back what threads have lost.
-REPAID = 32
+REPAID = 16
 #: Signals are looked at this often (ns).
 POLL = 30_000_000
 #: Functions that programs may call.

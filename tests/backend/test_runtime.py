@@ -193,7 +193,7 @@ def test_workers_that_are_waited_for_are_not_used_for_a_while() -> None:
 
 @LINUX
 def test_regions_on_one_thread_pay_back() -> None:
-    account().value = -(10**5)  # 3.2 ms on one thread
+    account().value = -(10**5)  # REPAID times as long on one thread
     f = counting(2).callable
     counts, workers = np.zeros(BLOCKS, np.int64), np.zeros(16, np.int64)
     while account().value < 0:
