@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from graphc.backend import (
     get_backend,
@@ -18,8 +18,10 @@ from graphc.expr import Expr, describe
 from graphc.function import CompiledFunction, Contract, Kept
 from graphc.graph import Graph, check
 from graphc.ops.leaves import Parameter
-from graphc.options import Math, Memory, Options
 from graphc.structure import Form, flatten
+
+if TYPE_CHECKING:
+    from graphc.options import Math, Memory
 
 Structure: TypeAlias = (
     "Expr | SparseMatrix | Sequence[Structure] | Mapping[Any, Structure] | None"
@@ -85,6 +87,8 @@ def _memory(limit: Any, sizes: Any, backend: str) -> Memory | None:
     """The limit of the workspace (CompileError if it means nothing)."""
     if limit is None and sizes is None:
         return None
+    from graphc.options import Memory
+
     if type(limit) is not int or limit < 0:
         raise CompileError(f"compile: memory_limit is a number of bytes, not {limit!r}")
     stated = {} if sizes is None else sizes
@@ -206,6 +210,8 @@ def compile(
     matrices = {i: m for i, m in enumerate(given) if isinstance(m, SparseMatrix)}
     gives = tuple(m.values if isinstance(m, SparseMatrix) else m for m in given)
     graph = check(Graph(takes, gives, _updates(updates)))
+    from graphc.options import Options
+
     memory = _memory(memory_limit, memory_sizes, backend)
     options = Options(math, verify, _skipped(skip), memory)
     chosen = get_backend(backend)

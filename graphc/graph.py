@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -212,7 +211,12 @@ def _text(value: Any) -> str:
 
 def _literal(value: Literal) -> str:
     data = value.array.tobytes()
-    told = data.hex() if len(data) <= 32 else hashlib.sha256(data).hexdigest()
+    if len(data) <= 32:
+        told = data.hex()
+    else:
+        from hashlib import sha256  # slow to import
+
+        told = sha256(data).hexdigest()
     return f"{value.array.dtype.str}{value.array.shape}{told}"
 
 
