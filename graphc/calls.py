@@ -71,6 +71,7 @@ class Calls:
         self.threads = threads
         self.timings: dict[str, float] = {}
         self._lowers = backend.lowers
+        self._planned: Lowered | None = None
         self._inputs = inputs
         self._outputs = outputs
         self._matrices = matrices
@@ -96,10 +97,15 @@ class Calls:
         )
         self.timings.update(self._executable.timings)
 
-    @cached_property
+    @property
     def _lowered(self) -> Lowered:
         """What stages and loops make of the graph: by the backend's request, or, where code was
         kept from another time, when somebody asks what was compiled."""
+        if self._planned is None:
+            self._planned = self._lower()
+        return self._planned
+
+    def _lower(self) -> Lowered:
         from graphc.loops.budget import lower
         from graphc.pipeline import run_stages
 
@@ -117,12 +123,16 @@ class Calls:
         told = None if options.verify or options.memory else content(self._runs)
         return told and f"{options.math} {sorted(options.skip)}\n{told}"
 
-    @cached_property
+    @property
     def snapshots(self) -> Sequence[Snapshot]:
         """The graph after each stage."""
+        return self._lowered.snapshots if self._lowers else self._given
+
+    @cached_property
+    def _given(self) -> Sequence[Snapshot]:
         from graphc.pipeline import Snapshot
 
-        return self._lowered.snapshots if self._lowers else [Snapshot("input", self.graph)]
+        return [Snapshot("input", self.graph)]
 
     @property
     def program(self) -> Program | None:
