@@ -8,6 +8,7 @@ from typing import Any
 
 import formulas
 import numpy as np
+import sizes
 from formulas import BETA1, BETA2, EPSILON
 from science import FUNCTIONS
 from workloads import SIZES, Data, Run, Workload
@@ -73,6 +74,24 @@ def swish_tanh() -> Any:
     x, y = gr.vector("x", "n"), gr.vector("y", "n")
     value = gr.sum(gr.nn.silu(formulas.SLOPE * x + formulas.SHIFT) * gr.tanh(y))
     return compiled([x, y], [value, *gr.grad(value, [x, y])])
+
+
+@cache
+def vectors(name: str, dtype: str, gradient: bool) -> Any:
+    """A function of vectors of any size, and its gradient."""
+    x, y = gr.vector("x", "n", dtype=dtype), gr.vector("y", "n", dtype=dtype)
+    value = (sizes.VALUES if gradient else sizes.FUNCTIONS)[name](gr, x, y)
+    return compiled([x, y], [value, gr.grad(value, x)] if gradient else value)
+
+
+def sized(w: Workload, data: Data) -> Run:
+    f = vectors(w.options["function"], data["x"].dtype.name, False)
+    return Run(f, tuple(data.values()), lambda v: [v])
+
+
+def sized_gradient(w: Workload, data: Data) -> Run:
+    f = vectors(w.options["function"], data["x"].dtype.name, True)
+    return Run(f, tuple(data.values()))
 
 
 @cache
@@ -212,6 +231,8 @@ TASKS = {
     "floats": floats,
     "points": points,
     "derivatives": derivatives,
+    "sized": sized,
+    "sized_gradient": sized_gradient,
     "swish": lambda w, data: Run(swish_tanh(), tuple(data.values())),
     "distance": lambda w, data: Run(distance(), tuple(data.values())),
     "cross_entropy": lambda w, data: Run(cross_entropy(), tuple(data.values())),

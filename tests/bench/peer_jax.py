@@ -9,6 +9,7 @@ from typing import Any
 import formulas
 import jax
 import jax.numpy as jnp
+import sizes
 from formulas import BETA1, BETA2, EPSILON
 from science import FUNCTIONS
 from workloads import Data, Run, Workload
@@ -76,6 +77,15 @@ def swish(w: Workload, data: Data) -> Run:
 def distance(w: Workload, data: Data) -> Run:
     f = jax.jit(lambda x, y: jnp.sqrt(jnp.sum((x - y) ** 2)))
     return Run(waited(f), tuple(map(jnp.asarray, data.values())), lambda v: [v])
+
+
+def sized(w: Workload, data: Data) -> Run:
+    f = jax.jit(partial(sizes.FUNCTIONS[w.options["function"]], jnp))
+    return Run(waited(f), tuple(map(jnp.asarray, data.values())), lambda v: [v])
+
+
+def sized_gradient(w: Workload, data: Data) -> Run:
+    return differentiated(partial(sizes.VALUES[w.options["function"]], jnp), data, "x")
 
 
 def layer_norm(z: Any, scale: Any, offset: Any) -> Any:
@@ -183,6 +193,8 @@ TASKS = {
     "points": points,
     "derivatives": derivatives,
     "swish": swish,
+    "sized": sized,
+    "sized_gradient": sized_gradient,
     "distance": distance,
     "cross_entropy": labelled,
     "softmax": of_rows,

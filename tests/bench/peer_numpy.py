@@ -8,6 +8,7 @@ from typing import Any
 
 import formulas
 import numpy as np
+import sizes
 from formulas import OPTIMIZERS, backward, cross_entropy, forward, logistic, swish_tanh
 from workloads import Data, Run, Workload
 
@@ -65,7 +66,19 @@ def written(function: Callable[..., Any]) -> Callable[[Workload, Data], Run]:
     return lambda w, data: Run(function, tuple(data.values()))
 
 
+def sized(w: Workload, data: Data) -> Run:
+    function, inputs = sizes.FUNCTIONS[w.options["function"]], tuple(data.values())
+    return Run(lambda x, y: function(np, x, y), inputs, lambda v: [v])
+
+
+def sized_gradient(w: Workload, data: Data) -> Run:
+    name = w.options["function"]
+    return Run(lambda x, y: sizes.value_and_gradient(name, x, y), tuple(data.values()))
+
+
 TASKS = {
+    "sized": sized,
+    "sized_gradient": sized_gradient,
     "floats": floats,
     "points": points,
     "swish": written(swish_tanh),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import formulas
 import numpy as np
+import sizes
 import torch
 import torch.nn.functional as F
 from formulas import Array
@@ -103,6 +105,30 @@ def logistic(data: Data) -> tuple[Callable[..., Any], list[Any]]:
     return value, [data["w"], data["b"]]
 
 
+@cache
+def of_size(name: str, gradient: bool) -> Callable[..., Any]:
+    """A function of vectors; variances divide by the number of elements."""
+    functions = sizes.VALUES if gradient else sizes.FUNCTIONS
+    if name == "var":
+        return lambda x, y: torch.var(x, correction=0)
+    return lambda x, y: functions[name](torch, x, y)
+
+
+def sized(w: Workload, data: Data, built: Callable[..., Any] = lambda f: f) -> Run:
+    call = torch.inference_mode()(built(of_size(w.options["function"], False)))
+    return Run(call, tuple(map(tensor, data.values())), lambda v: arrays([v]))
+
+
+def sized_gradient(w: Workload, data: Data, built: Callable[..., Any] = lambda f: f) -> Run:
+    value = built(of_size(w.options["function"], True))
+
+    def call(x: Any, y: Any) -> tuple[Any, ...]:
+        v = value(x, y)
+        return v, *torch.autograd.grad(v, x)
+
+    return Run(call, (tensor(data["x"], leaf=True), tensor(data["y"])), arrays)
+
+
 VALUES = {"swish": swish, "cross_entropy": cross_entropy, "logistic": logistic}
 
 
@@ -184,6 +210,8 @@ def product(w: Workload, data: Data) -> Run:
 
 
 TASKS = {
+    "sized": sized,
+    "sized_gradient": sized_gradient,
     "floats": floats,
     "points": points,
     "derivatives": derivatives,

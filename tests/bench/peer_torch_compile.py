@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # no pool of processes beside this one
@@ -32,6 +33,15 @@ def differentiated(value: Callable[..., Any], leaves: Sequence[Any]) -> Run:
     both = built(torch.func.grad_and_value(value, argnums=which))
     inputs = tuple(map(eager.tensor, leaves))
     return Run(both, inputs, lambda found: eager.arrays([found[1], *found[0]]))
+
+
+@cache
+def of_any_size(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiled once for all sizes. Functions that differ in what they close over only count
+    as versions of one, hence the limit."""
+    torch._dynamo.config.recompile_limit = 100
+    compiled: Callable[..., Any] = torch.compile(f, dynamic=True)
+    return compiled
 
 
 def surface() -> Callable[..., Any]:
@@ -75,6 +85,8 @@ TASKS = {
     "points": points,
     **dict.fromkeys(eager.VALUES, lambda w, data: differentiated(*eager.VALUES[w.task](data))),
     **dict.fromkeys(eager.ROWS, of_rows),
+    "sized": lambda w, data: eager.sized(w, data, of_any_size),
+    "sized_gradient": lambda w, data: eager.sized_gradient(w, data, of_any_size),
     "distance": lambda w, data: eager.distance(w, data, built(eager.far)),
     "training": lambda w, data: eager.training(w, data, built(eager.network)),
     "inference": lambda w, data: eager.inference(w, data, built(eager.network)),

@@ -30,6 +30,7 @@ from formulas import (
     swish_tanh,
 )
 from science import BODIES, derivatives
+from sizes import FUNCTIONS, VALUES, value, value_and_gradient
 
 Data = dict[str, Any]
 
@@ -190,7 +191,7 @@ def function_workloads() -> Iterator[Workload]:
                 tolerance,
                 quick=k in (1, 3, 5),
             )
-    for n, classes in ((64, 10), (512, 1000)):
+    for n, classes in ((64, 10), (128, 1000), (512, 1000), (4096, 256), (64, 30_000)):
         yield from row_workloads(n, classes)
     yield Workload(
         "logistic 100000x100",
@@ -199,6 +200,36 @@ def function_workloads() -> Iterator[Workload]:
         lambda data: logistic(*in_float64(list(data.values()))),
         1e-4,
     )
+
+
+def size_workloads() -> Iterator[Workload]:
+    """Every function of a vector, of 10 to 10^7 elements."""
+
+    def pair(n: int, dtype: str) -> Data:
+        x, y = (normal(k, n).astype(dtype) + np.dtype(dtype).type(0.5) for k in range(2))
+        return {"x": x, "y": y}
+
+    def sized(name: str, k: int, dtype: str = "float32", *, gradient: bool = False) -> Workload:
+        reference = value_and_gradient if gradient else value
+        title = (
+            name + (", gradient" if gradient else "") + (" f64" if dtype != "float32" else "")
+        )
+        return Workload(
+            f"{title} 1e{k}",
+            "sized_gradient" if gradient else "sized",
+            partial(pair, 10**k, dtype),
+            lambda data: reference(name, *in_float64(list(data.values()))),
+            1e-3 if name == "cumsum" else 1e-5,
+            quick=k in (3, 6) and dtype == "float32",
+            options={"function": name},
+        )
+
+    for name in FUNCTIONS:
+        yield from (sized(name, k) for k in range(1, 8))
+    for name in ("add", "exp", "tanh", "sum", "argmax"):
+        yield from (sized(name, k, "float64") for k in range(1, 8))
+    for name in VALUES:
+        yield from (sized(name, k, gradient=True) for k in range(1, 8))
 
 
 def row_workloads(n: int, classes: int) -> Iterator[Workload]:
@@ -310,6 +341,7 @@ def oriented(x: Array, kind: str) -> Array:
 GROUPS: dict[str, Callable[[], Iterator[Workload]]] = {
     "science": scalar_workloads,
     "functions": function_workloads,
+    "sizes": size_workloads,
     "networks": network_workloads,
     "products": product_workloads,
 }
