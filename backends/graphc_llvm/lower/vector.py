@@ -25,6 +25,8 @@ LONG = 12
 #: Vectors side by side for bodies of at most so many instructions, if each iteration adds to
 #: what the one before has made: several such chains run at the same time. Others gain nothing.
 UNROLL = ((3, 8), (8, 4), (24, 2))
+#: Longer bodies are written once, all vectors masked; that costs an instruction a load.
+TWICE = 24
 #: At most so many if the chains run through a loop in the body.
 UNROLL_INNER = 2
 #: Processors foresee what is read and written next in about so many places at a time.
@@ -69,7 +71,8 @@ def shape_of(loop: Loop, target: Target) -> Shape:
     width = target.lanes(max(floats or [t.itemsize for t in types], default=1))
     narrow = any(t.itemsize < 4 for t in types) and target.vector_bytes < 64
     parts = _parts(loop)
-    single = parts == 1 and target.masked and target.vector_bytes == 64
+    long = sum(map(_cost, ir.statements(loop.body))) > TWICE
+    single = long and parts == 1 and target.masked and target.vector_bytes == 64
     return Shape(width, parts, target.masked and not narrow, single, _streams(loop) > FORESEEN)
 
 

@@ -12,8 +12,10 @@ from typing import Final
 
 from graphc_llvm.vmath import coefficients
 from graphc_llvm.vmath.double import two_sum
+from graphc_llvm.vmath.exp_table import exp_by_table
 from graphc_llvm.vmath.lanes import V, copysign, fma, select
 from graphc_llvm.vmath.logarithm import LINEAR, LOG2, log1p
+from graphc_llvm.vmath.lookup import can_look_up
 from graphc_llvm.vmath.polynomial import (
     clamp,
     polynomial,
@@ -22,7 +24,7 @@ from graphc_llvm.vmath.polynomial import (
     scale,
 )
 from graphc_llvm.vmath.registry import FLOATS, lowering
-from graphc_llvm.vmath.tanh_table import by_table
+from graphc_llvm.vmath.tanh_table import tanh_by_table
 
 #: Below the first, e^x rounds to zero; above the second, it overflows.
 EXP_RANGE: Final = {"float32": (-104.0, 89.0), "float64": (-746.0, 710.0)}
@@ -47,13 +49,18 @@ def exp_parts(x: V) -> tuple[V, V]:
 
 @lowering("exp", ulp=(1.25, 1.25))
 def exp(x: V) -> V:
-    n, p = exp_parts(clamp(x, *EXP_RANGE[x.lane.dtype]))
-    return scale(p + 1.0, n)
+    return _exp(clamp(x, *EXP_RANGE[x.lane.dtype]))
 
 
 def exp_negative(x: V) -> V:
     """e^x for x <= 0, one comparison cheaper."""
-    n, p = exp_parts(clamp(x, EXP_RANGE[x.lane.dtype][0], None))
+    return _exp(clamp(x, EXP_RANGE[x.lane.dtype][0], None))
+
+
+def _exp(x: V) -> V:
+    if can_look_up(x):
+        return exp_by_table(x)
+    n, p = exp_parts(x)
     return scale(p + 1.0, n)
 
 
@@ -88,8 +95,8 @@ def expm1(x: V) -> V:
 @lowering("tanh", ulp=(3, 3))
 def tanh(x: V) -> V:
     """By a table in float32 where that is fast; else t / (t + 2) with t = e^(2|x|) - 1."""
-    if x.lane.dtype == "float32" and x.f.target.scalef and x.lane.width <= 16:
-        return copysign(by_table(abs(x)), x)
+    if x.lane.dtype == "float32" and can_look_up(x):
+        return copysign(tanh_by_table(abs(x)), x)
     a = clamp(abs(x), None, _TANH_ONE[x.lane.dtype])
     n, r, t = expm1_parts(a + a)
     s = power_of_two(n)

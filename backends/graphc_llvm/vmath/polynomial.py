@@ -51,10 +51,19 @@ def scale(y: V, n: V) -> V:
     ``llvm.ldexp`` is an instruction only on targets with ``scalef``; elsewhere two exact
     powers of two are multiplied, of which only the second product can round.
     """
-    if y.f.target.scalef and y.lane.width * y.lane.bits == 512:
+    if _has_scalef(y):
         return _scalef(y, n)
     half = round_product(n, 0.5)
     return y * power_of_two(half) * power_of_two(n - half)
+
+
+def scale_floor(y: V, n: V) -> V:
+    """``y * 2^floor(n)`` rounded once; the instruction rounds ``n`` by itself."""
+    return _scalef(y, n) if _has_scalef(y) else scale(y, n.intrinsic("floor"))
+
+
+def _has_scalef(y: V) -> bool:
+    return y.f.target.scalef and y.lane.width * y.lane.bits == 512
 
 
 def _scalef(y: V, n: V) -> V:

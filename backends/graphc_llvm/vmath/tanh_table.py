@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from graphc_llvm.emit import Value
-from graphc_llvm.vmath.lanes import Lane, V, fma
+from graphc_llvm.vmath.lanes import V, fma
+from graphc_llvm.vmath.lookup import lookup
 from graphc_llvm.vmath.polynomial import clamp
 
 STEP: Final = 19 / 64
@@ -55,46 +55,18 @@ _TABLE: Final = """
 1 4.0581416e-08 -4.0581412e-08 2.7054055e-08 -1.3527082e-08 5.430754e-09 -1.8085908e-09
 """
 
-_ROWS: Final = [[float(c) for c in row.split()] for row in _TABLE.split("\n") if row]
+_COLUMNS: Final = [
+    *zip(*([float(c) for c in row.split()] for row in _TABLE.split("\n") if row), strict=True)
+]
 
 
-def by_table(a: V) -> V:
-    """tanh of a >= 0, with permutations of 512 bits to look coefficients up."""
+def tanh_by_table(a: V) -> V:
+    """tanh of a >= 0."""
     a = clamp(a, None, _ONE)
     shifted = fma(a, 1 / STEP, a.format.magic)
     d = fma(shifted - a.format.magic, -STEP, a)
-    index = _widened(shifted.as_int())
-    *rest, result = (_chosen(column, index, a) for column in zip(*_ROWS, strict=True))
+    index = shifted.as_int()
+    *rest, result = (lookup(column, index, a) for column in _COLUMNS)
     for coefficient in reversed(rest):
         result = fma(d, result, coefficient)
     return result
-
-
-def _widened(index: V) -> V:
-    """Lanes of an int32 vector or scalar as the first of sixteen."""
-    width = index.lane.width
-    wide = V(index.f, Lane("int32", 16), "")
-    if width == 1:
-        return wide.new(f"insertelement <16 x i32> poison, i32 {index.text}, i64 0")
-    lanes = ", ".join(f"i32 {k if k < width else 'poison'}" for k in range(16))
-    kind = index.lane.llvm
-    return wide.new(f"shufflevector {kind} {index.text}, {kind} poison, <16 x i32> <{lanes}>")
-
-
-def _chosen(column: tuple[float, ...], index: V, like: V) -> V:
-    """column[index % 32] in the lanes of another value."""
-    wide = V(index.f, Lane("float32", 16), "")
-    halves = [("<16 x float>", _literal(column[k : k + 16])) for k in (0, 16)]
-    args = [halves[0], ("<16 x i32>", index.text), halves[1]]
-    found = wide.call("llvm.x86.avx512.vpermi2var.ps.512", args)
-    width = like.lane.width
-    if width == 1:
-        return like.new(f"extractelement <16 x float> {found.text}, i64 0")
-    lanes = ", ".join(f"i32 {k}" for k in range(width))
-    pick = f"<16 x float> {found.text}, <16 x float> poison, <{width} x i32> <{lanes}>"
-    return like.new(f"shufflevector {pick}")
-
-
-def _literal(numbers: tuple[float, ...]) -> Value:
-    scalar = Lane("float32", 1)
-    return "<" + ", ".join(f"float {scalar.const(x)}" for x in numbers) + ">"
