@@ -184,6 +184,16 @@ def test_unary_error_is_within_its_bound(op: str, dtype: str, level: str) -> Non
     assert error <= ULP_BOUNDS[op][FLOATS.index(dtype)], where
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("op", ["exp", "tanh"])
+def test_tables_are_read_alike_by_vectors_of_every_width(op: str, dtype: str) -> None:
+    x, _ = _reference(op, dtype)
+    whole = loop("native", op, (dtype,), dtype, 0)(x)
+    for width in (2, 4, 8):
+        part = loop("native", op, (dtype,), dtype, width)(x)
+        np.testing.assert_array_equal(part[: x.size], whole[: x.size])
+
+
 @pytest.mark.parametrize("op", UNARY)
 def test_float32_over_all_exponents_and_every_mantissa_region(op: str) -> None:
     x = np.arange(0, 2**32, 16007, dtype=np.uint64).astype(np.uint32).view(np.float32)
