@@ -40,6 +40,11 @@ def cases() -> Iterator[Case]:
     a, b = gr.tensor("a", ("m", "k")), gr.tensor("b", ("k", "n"))
     for n in (32, 64, 128, 256, 512, 1024):
         yield f"product, {n} x {n}", [a, b], a @ b, None, [array(n, n), array(n, n)]
+    v = gr.tensor("v", ("k",))
+    yield "vector by matrix, 784 x 500", [v, b], v @ b, None, [array(784), array(784, 500)]
+    c, d = gr.tensor("c", ("batch", "m", "k")), gr.tensor("d", ("batch", "k", "n"))
+    operands = [array(16, 16, 16), array(16, 16, 256)]
+    yield "16 products, 16 x 16 x 256", [c, d], c @ d, None, operands
     for n in (32, 128, 1024):
         yield f"softmax, {n} x 1000", [a], gr.softmax(a), None, [array(n, 1000)]
     for batch in (1, 8, 32, 128, 1024):
