@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphc_llvm.emit import Module, Value
 from graphc_llvm.gemm.code import COLD, Code
-from graphc_llvm.gemm.micro import KERNEL_PARAMS, kernel
+from graphc_llvm.gemm.micro import KERNEL_PARAMS, LONG, kernel
 from graphc_llvm.gemm.pack import pack_a, pack_b, pack_b_rows
 from graphc_llvm.gemm.tiling import Tiling
 
@@ -340,10 +340,10 @@ def _tile_rows(module: Module, t: Tiling, panels: str, tile_rows: int) -> str:
 
 
 def _kernel_table(module: Module, t: Tiling, rows: int) -> str:
-    """Kernels by number of vectors; with masks one for whole vectors of B, one for others."""
+    """Kernels by number of vectors: one for long sums of whole vectors of B, one for others."""
     most = t.low_vectors if rows == t.low else t.vectors
-    kinds = (not t.masked or rows != t.low, not t.masked)
-    names = [kernel(module, t, rows, v + 1, whole) for v in range(most) for whole in kinds]
+    kinds = (rows != t.low, False)
+    names = [kernel(module, t, rows, v + 1, long) for v in range(most) for long in kinds]
     name = f"gemm_kernels_{rows}_{t.suffix}"
     entries = ", ".join(f"ptr @{n}" for n in names)
     module.globals[name] = f"@{name} = internal constant [{len(names)} x ptr] [{entries}]"
@@ -381,6 +381,7 @@ def _panels(module: Module, t: Tiling, unpack: str) -> str:
     tile = f.offset("%scratch", str(t.tile_offset))
     tile_rs = str(t.tile_row_bytes)
     scattered = f.compare("ne", c_cs, str(t.itemsize))
+    long = f.compare("sge", "%k", str(LONG))
     width = f.fresh("width")
     with f.loop("0", "%m") as i:
         row = f.at("%c", (i.index, "%c_rs"))
@@ -403,7 +404,7 @@ def _panels(module: Module, t: Tiling, unpack: str) -> str:
         if not t.masked:
             via_tile = f.either(scattered, f.compare("ne", n, "%" + width))
         whole = f.either(packed, f.compare("eq", n, "%" + width))
-        index = f.sub(f.mul(vectors, "2"), f.select(whole, "2", "1"))
+        index = f.sub(f.mul(vectors, "2"), f.select(f.both(whole, long), "2", "1"))
         kernel = f.load("ptr", f.at("%kernels", (index, "8")))
         into, into_rs = f.select(via_tile, tile, c, "ptr"), f.select(via_tile, tile_rs, "%c_rs")
         adds = f.select(via_tile, "0", "%accumulate")

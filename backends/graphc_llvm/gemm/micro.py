@@ -69,6 +69,9 @@ _AHEAD = 8
 #: Terms of the sum between two turns of a kernel's loop: counting takes the place of a product.
 _UNROLL = 4
 
+#: Sums of at least so many terms are worth kernels with such turns.
+LONG = 64
+
 KERNEL_PARAMS = (
     ("ptr", "a"),
     ("i64", "a_rs"),
@@ -86,35 +89,36 @@ KERNEL_PARAMS = (
 )
 
 
-def kernel(module: Module, t: Tiling, rows: int, vectors: int, whole: bool) -> str:
+def kernel(module: Module, t: Tiling, rows: int, vectors: int, long: bool) -> str:
     """C[m,n] (+)= A[m,k] B[k,n] for m = ``rows`` and ``vectors`` vectors of columns.
 
     Strides are in bytes, columns of B and C contiguous. With masks, n may end inside
-    the last vector, in B too unless ``whole``. If ``rows`` is the tiling's low number, m may
-    be less: rows from m on repeat row m - 1, they compute and store the same values once
-    more, without branches. Lines at ``next``, one for each row, are wanted by a later call.
+    the last vector, in B too unless the kernel is one for ``long`` sums. If ``rows`` is the
+    tiling's low number, m may be less: rows from m on repeat row m - 1, they compute and
+    store the same values once more, without branches. Lines at ``next``, one for each row,
+    are wanted by a later call.
     """
-    name = f"gemm_{rows}x{vectors}{'_whole' * whole}_{t.suffix}"
+    name = f"gemm_{rows}x{vectors}{'_long' * long}_{t.suffix}"
     if name in module.functions:
         return name
     f = Code(module, name, "void", KERNEL_PARAMS, internal=True)
     masks = [""] * vectors
     if t.masked:
         masks[-1] = mask_below(f, t, f.sub("%n", str((vectors - 1) * t.lanes)))
-    b_masks = [""] * vectors if whole else masks
+    b_masks = [""] * vectors if long else masks
     last = f.sub("%m", "1")
     clamped = rows == t.low
     index = [f.min(str(i), last) if clamped else str(i) for i in range(rows)]
     a = _Gathered(f, index) if clamped else _Affine(f, rows)
     zeros = [(t.vector, "zeroinitializer")] * (rows * vectors)
     ahead = f.mul("%b_rs", str(_AHEAD))
-    unroll = _UNROLL if whole else 1
+    unroll = _UNROLL if long else 1
     most = f.op(f"and i64 %k, {-unroll}")
     first = f.min(most, str(rows * unroll))
     state = [*zeros, ("ptr", "%b"), *(("ptr", p) for p in a.start)]
     asked = [("ptr", "%c"), ("ptr", "%next")]
     parts = [("0", first, unroll), (first, most, unroll), (most, "%k", 1)]
-    for begin, end, step in parts[: 3 if whole else 2]:
+    for begin, end, step in parts[: 3 if long else 2]:
         with f.loop(begin, end, str(step), state + asked) as k:
             *tile, b = k.values[: len(zeros) + 1]
             places = list(k.values[len(zeros) + 1 : len(state)])
