@@ -381,7 +381,7 @@ def _panels(module: Module, t: Tiling, unpack: str) -> str:
     tile = f.offset("%scratch", str(t.tile_offset))
     tile_rs = str(t.tile_row_bytes)
     scattered = f.compare("ne", c_cs, str(t.itemsize))
-    long = f.compare("sge", "%k", str(LONG))
+    long = f.select(f.compare("sge", "%k", str(LONG)), "2", "1")
     width = f.fresh("width")
     with f.loop("0", "%m") as i:
         row = f.at("%c", (i.index, "%c_rs"))
@@ -404,7 +404,7 @@ def _panels(module: Module, t: Tiling, unpack: str) -> str:
         if not t.masked:
             via_tile = f.either(scattered, f.compare("ne", n, "%" + width))
         whole = f.either(packed, f.compare("eq", n, "%" + width))
-        index = f.sub(f.mul(vectors, "2"), f.select(f.both(whole, long), "2", "1"))
+        index = f.sub(f.mul(vectors, "2"), f.select(whole, long, "1"))
         kernel = f.load("ptr", f.at("%kernels", (index, "8")))
         into, into_rs = f.select(via_tile, tile, c, "ptr"), f.select(via_tile, tile_rs, "%c_rs")
         adds = f.select(via_tile, "0", "%accumulate")
