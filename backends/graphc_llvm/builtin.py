@@ -147,6 +147,9 @@ RELEASE = 20_000
 
 _READABLE, _WRITEABLE = 0x101, 0x501  # NumPy's flags: C-contiguous, aligned, (writeable)
 
+#: Values of a kind that a call has room for on the stack from its start. A power of 2.
+FEW = 16
+
 #: What the native half says if a program cannot run at once.
 REFUSED = -1
 
@@ -222,7 +225,7 @@ def load() -> Code:
     """The builtins' code in this process."""
     target, constants = host(), str(_constants())
     code = engine(target).library(
-        lambda: text(target), cache.SOURCE, "builtin", constants, verify=True
+        lambda: text(target), cache.SOURCE, "builtin", constants, verify=True, inline=True
     )
     if sys.platform != "win32":
         forget = ctypes.PYFUNCTYPE(None)(code.symbols["gc_forget"])

@@ -128,16 +128,23 @@ class Engine:
             return self.library(lambda: text, "text", text, verify=verify)
         return self._compile(text, verify, _STRENGTH | _SCHEDULING)
 
-    def library(self, text: Callable[[], str], *identity: str, verify: bool = False) -> Code:
+    def library(
+        self,
+        text: Callable[[], str],
+        *identity: str,
+        verify: bool = False,
+        inline: bool = False,
+    ) -> Code:
         """As `compile` with ``keep``, of a text that is written only if it must be compiled.
 
-        ``identity`` determines the text.
+        ``identity`` determines the text. With ``inline``, functions that are ``alwaysinline``
+        become part of those that call them.
         """
         name = self.record_name(*identity)
         record = cache.read(name)
         if record is not None:
             return self.load(record.object, record.exports, text)
-        code = self._compile(text(), verify, _STRENGTH)
+        code = self._compile(text(), verify, _STRENGTH, inline)
         cache.write(name, cache.Record(code.object, tuple(code.symbols)))
         return code
 
@@ -145,15 +152,25 @@ class Engine:
         """The name in the cache of what `library` makes."""
         return cache.key(self.target, "library", *identity)
 
-    def _compile(self, text: str, verify: bool, left_out: Mapping[str, bool]) -> Code:
+    def _compile(
+        self, text: str, verify: bool, left_out: Mapping[str, bool], inline: bool = False
+    ) -> Code:
         with self._lock:
             module = self._parse(text, verify)
+            if inline:
+                self._inline(module)
             self._check_externals(_DECLARED.findall(text))
             # Passes do not run on cold functions, and to switch one takes 40 us.
             cold = text.count("\ndefine ") == text.count(" optnone {\n")
             with _left_out({} if cold else left_out):
                 obj = self._machine.emit_object(module)
             return self.load(obj, _EXPORTED.findall(text), lambda: text)
+
+    def _inline(self, module: llvm.ModuleRef) -> None:
+        passes = llvm.create_new_module_pass_manager()
+        passes.add_always_inliner_pass()
+        options = llvm.create_pipeline_tuning_options()
+        passes.run(module, llvm.create_pass_builder(self._machine, options))
 
     def load(
         self,

@@ -44,7 +44,26 @@ def block_count(code: Code, extent: Bound, loop: Loop) -> Bound:
 
 def block_size(code: Code, extent: Bound, blocks: Bound, step: int) -> Bound:
     """Iterations of a block: equal ones that begin at multiples of ``step``."""
-    return code.round_up(code.ceil_div(extent, blocks), step)
+    if isinstance(blocks, int):
+        return code.round_up(code.ceil_div(extent, blocks), step)
+    values = [("i64", str(extent)), ("i64", blocks)]
+    return code.round_up(code.call("i64", _quotient(code.module), *values), step)
+
+
+def _quotient(module: Module) -> str:
+    """``i64 quotient(extent, blocks)``, rounded up: division takes long, mostly in vain."""
+    name = "quotient"
+    if name not in module.functions:
+        code = Code(
+            module, name, "i64", [("i64", "extent"), ("i64", "blocks")], (), attributes=COLD
+        )
+        code.branch_if(code.op("icmp eq i64 %blocks, 1"), "single", "several")
+        code.label("single")
+        code.do("ret i64 %extent")
+        code.label("several")
+        code.do(f"ret i64 {code.ceil_div('%extent', '%blocks')}")
+        code.finish()
+    return name
 
 
 def run_blocks(module: Module) -> str:

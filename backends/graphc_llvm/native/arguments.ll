@@ -13,7 +13,7 @@ declare void @Py_DecRef(ptr)
 declare float @llvm.fabs.f32(float)
 
 ; Run a program with a record of its own; the GIL is held before and after.
-define i32 @gc_run(ptr %program, ptr %bufs, ptr %dims, ptr %ws, i64 %threads, i1 %release) {
+define i32 @gc_run(ptr %program, ptr %bufs, ptr %dims, ptr %ws, i64 %threads, i1 %release) alwaysinline {
 entry:
   %rt = alloca RECORD
   store RECORD zeroinitializer, ptr %rt
@@ -37,7 +37,7 @@ done:
 }
 
 ; Is it an array with the right element type, rank and flags?
-define internal i1 @array_fits(ptr %state, ptr %x, ptr %tensor, i32 %flags) {
+define internal i1 @array_fits(ptr %state, ptr %x, ptr %tensor, i32 %flags) alwaysinline {
 entry:
   %type = field ptr %x OBJECT_TYPE
   %ndarray = field ptr %state State.ndarray
@@ -62,7 +62,7 @@ no:
 }
 
 ; Compare the sizes of an input, bind its symbols, keep what `sizes` will check.
-define internal i1 @bind_axes(ptr %x, ptr %tensor, ptr %symbols, ptr %found) {
+define internal i1 @bind_axes(ptr %x, ptr %tensor, ptr %symbols, ptr %found) alwaysinline {
 entry:
   %dims = field ptr %x ARRAY_DIMS
   %rank = field i64 %tensor Tensor.rank
@@ -100,7 +100,7 @@ no:
 }
 
 ; A size of an output.
-define internal i64 @size_of(ptr %axis, ptr %symbols, ptr %derived) {
+define internal i64 @size_of(ptr %axis, ptr %symbols, ptr %derived) alwaysinline {
 entry:
   %code = field i64 %axis Axis.code
   %value = field i64 %axis Axis.value
@@ -180,7 +180,7 @@ none:
 }
 
 ; Store where the memory of objects begins and ends (rank 0: one element at its buffer).
-define internal void @find_ranges(ptr %objects, ptr %tensors, ptr %bufs, i64 %n, ptr %ranges) {
+define internal void @find_ranges(ptr %objects, ptr %tensors, ptr %bufs, i64 %n, ptr %ranges) alwaysinline {
 entry:
   %some = icmp ne i64 %n, 0
   br i1 %some, label %object, label %done
@@ -219,7 +219,7 @@ done:
 
 ; Does any range of a overlap one of b? With `triangle`, a and b are the same list, and
 ; only different ranges are compared.
-define internal i1 @overlap(ptr %a, i64 %na, ptr %b, i64 %nb, i1 %triangle) {
+define internal i1 @overlap(ptr %a, i64 %na, ptr %b, i64 %nb, i1 %triangle) alwaysinline {
 entry:
   %pairs = mul i64 %na, %nb
   %some = icmp ne i64 %pairs, 0
@@ -255,7 +255,7 @@ no:
 }
 
 ; A new array for an output; null if there is no memory.
-define internal ptr @new_array(ptr %state, ptr %tensor, ptr %symbols, ptr %derived) {
+define internal ptr @new_array(ptr %state, ptr %tensor, ptr %symbols, ptr %derived) alwaysinline {
 entry:
   %shape = alloca [64 x i64]
   %rank = field i64 %tensor Tensor.rank
@@ -280,7 +280,7 @@ create:
 }
 
 ; A NumPy scalar of an output's type; null if there is no memory.
-define internal ptr @new_scalar(ptr %state, ptr %tensor, ptr %slot) {
+define internal ptr @new_scalar(ptr %state, ptr %tensor, ptr %slot) alwaysinline {
 entry:
   %kind = field i64 %tensor Tensor.kind
   %value = load i64, ptr %slot

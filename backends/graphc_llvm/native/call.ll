@@ -12,14 +12,36 @@ entry:
   %n_derived = field i64 %state State.n_derived
   %n_io = add i64 %n_in, %n_out
   %n_bufs = add i64 %n_io, %n_par
-  %bufs = alloca ptr, i64 %n_bufs
-  %slots = alloca i64, i64 %n_io
-  %ranges = alloca { i64, i64 }, i64 %n_io
-  %objects = alloca ptr, i64 %n_out
-  %symbols = alloca i64, i64 %n_sym
-  %found = alloca i64, i64 %n_found
-  %derived = alloca i64, i64 %n_derived
   %one = alloca ptr
+  %few_bufs = alloca [FEW x ptr]
+  %few_slots = alloca [FEW x i64]
+  %few_ranges = alloca [FEW x { i64, i64 }]
+  %few_objects = alloca [FEW x ptr]
+  %few_symbols = alloca [FEW x i64]
+  %few_found = alloca [FEW x i64]
+  %few_derived = alloca [FEW x i64]
+  %count1 = or i64 %n_bufs, %n_sym
+  %count2 = or i64 %n_found, %n_derived
+  %counts = or i64 %count1, %count2
+  %are_few = icmp ult i64 %counts, FEW
+  br i1 %are_few, label %begin, label %many
+many:
+  %many_bufs = alloca ptr, i64 %n_bufs
+  %many_slots = alloca i64, i64 %n_io
+  %many_ranges = alloca { i64, i64 }, i64 %n_io
+  %many_objects = alloca ptr, i64 %n_out
+  %many_symbols = alloca i64, i64 %n_sym
+  %many_found = alloca i64, i64 %n_found
+  %many_derived = alloca i64, i64 %n_derived
+  br label %begin
+begin:
+  %bufs = phi ptr [ %few_bufs, %entry ], [ %many_bufs, %many ]
+  %slots = phi ptr [ %few_slots, %entry ], [ %many_slots, %many ]
+  %ranges = phi ptr [ %few_ranges, %entry ], [ %many_ranges, %many ]
+  %objects = phi ptr [ %few_objects, %entry ], [ %many_objects, %many ]
+  %symbols = phi ptr [ %few_symbols, %entry ], [ %many_symbols, %many ]
+  %found = phi ptr [ %few_found, %entry ], [ %many_found, %many ]
+  %derived = phi ptr [ %few_derived, %entry ], [ %many_derived, %many ]
   %inputs = field ptr %state State.inputs
   %outputs = field ptr %state State.outputs
   %out_bufs = getelementptr ptr, ptr %bufs, i64 %n_in

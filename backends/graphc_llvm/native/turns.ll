@@ -76,7 +76,7 @@ busy:
 }
 
 ; Put a call of a function at the end of the calls. It stays there until `gc_leave`.
-define void @gc_enter(ptr %record, ptr %state) {
+define void @gc_enter(ptr %record, ptr %state) alwaysinline {
 entry:
   %thread = call i64 @PyThread_get_thread_ident()
   put ptr null %record 0
@@ -100,7 +100,7 @@ define i32 @gc_turn(ptr %record) {
   ret i32 %answer
 }
 
-define void @gc_leave(ptr %record) {
+define void @gc_leave(ptr %record) alwaysinline {
 entry:
   br label %test
 test:
@@ -130,7 +130,7 @@ define void @gc_forget() {
 
 ; Run a function's program at once, with the cached workspace, and return its status: or
 ; REFUSED if it would have to wait, or the workspace is too small.
-define internal i32 @run(ptr %state, ptr %bufs, ptr %symbols, i64 %need, i1 %long) {
+define internal i32 @run(ptr %state, ptr %bufs, ptr %symbols, i64 %need, i1 %long) alwaysinline {
 entry:
   %record = alloca TURN
   %capacity = field i64 %state State.capacity
