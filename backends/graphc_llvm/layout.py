@@ -18,6 +18,7 @@ import numpy as np
 from graphc.types import DTYPES
 
 #: Offsets in bytes.
+OBJECT_REFERENCES = 0
 OBJECT_TYPE = 8
 OBJECT_VALUE = 16  # of a float and of a NumPy scalar
 SCALAR_SIZE = 24  # of a NumPy scalar of any type that there is

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import graphc as gr
 from graphc import types
 from graphc.errors import CompileError, VerificationError
 from graphc.loops.ir import Guard
@@ -172,6 +173,25 @@ def test_overlapping_outputs_are_left_to_slow() -> None:
     m = np.zeros(12)
     assert f(out=[m[:4], m[4:8], m[8:]]) is not SLOW
     assert f(out=[m[:4], m[4:8], m[3:7]]) is SLOW
+
+
+@pytest.mark.parametrize("count", [14, 15, 16, 40])
+def test_any_number_of_arguments(count: int) -> None:
+    """Few have room on the stack that is there in any call."""
+    inputs = [gr.tensor(f"x{i}", (f"n{i}",), "float64") for i in range(count)]
+    f = gr.compile(inputs, [2 * x for x in inputs], threads=1)
+    arrays = [np.arange(i, dtype=np.float64) for i in range(1, count + 1)]
+    given = [np.zeros_like(x) for x in arrays]
+    references = [sys.getrefcount(x) for x in (*arrays, *given)]
+    for results in (f(*arrays), f(*arrays, out=given)):
+        for x, y in zip(arrays, results, strict=True):
+            np.testing.assert_array_equal(y, 2 * x)
+    assert all(x is y for x, y in zip(f(*arrays, out=given), given, strict=True))
+    before = arrays[-1].copy()
+    f(*arrays, out=[*given[:-1], arrays[-1]])
+    np.testing.assert_array_equal(arrays[-1], 2 * before)
+    del results, x, y
+    assert [sys.getrefcount(x) for x in (*arrays, *given)] == references
 
 
 def test_updating_program_does_not_read_its_parameters_as_inputs() -> None:

@@ -179,18 +179,11 @@ none:
   ret ptr null
 }
 
-; Store where the memory of objects begins and ends (rank 0: one element at its buffer).
-define internal void @find_ranges(ptr %objects, ptr %tensors, ptr %bufs, i64 %n, ptr %ranges) alwaysinline {
+; Store where the memory of an object begins and ends (rank 0: one element at `data`).
+define internal void @find_range(ptr %x, ptr %tensor, ptr %data, ptr %range) alwaysinline {
 entry:
-  %some = icmp ne i64 %n, 0
-  br i1 %some, label %object, label %done
-object:
-  %i = phi i64 [ 0, %entry ], [ %i2, %store ]
-  %x = item ptr %objects %i
-  %tensor = getelementptr TENSOR, ptr %tensors, i64 %i
   %itemsize = field i64 %tensor Tensor.itemsize
   %rank = field i64 %tensor Tensor.rank
-  %begin = item i64 %bufs %i
   %is_scalar = icmp eq i64 %rank, 0
   br i1 %is_scalar, label %store, label %array
 array:
@@ -205,49 +198,53 @@ axis:
   %more_axes = icmp ult i64 %a2, %rank
   br i1 %more_axes, label %axis, label %store
 store:
-  %nbytes = phi i64 [ %itemsize, %object ], [ %product, %axis ]
+  %nbytes = phi i64 [ %itemsize, %entry ], [ %product, %axis ]
+  %begin = ptrtoint ptr %data to i64
   %end = add i64 %begin, %nbytes
-  %range = getelementptr { i64, i64 }, ptr %ranges, i64 %i
   put i64 %begin %range 0
   put i64 %end %range 1
-  %i2 = add i64 %i, 1
-  %more = icmp ult i64 %i2, %n
+  ret void
+}
+
+; `find_range` of some objects.
+define internal void @find_ranges(ptr %objects, ptr %tensors, ptr %bufs, i64 %n, ptr %ranges) alwaysinline {
+entry:
+  br label %test
+test:
+  %i = phi i64 [ 0, %entry ], [ %i2, %object ]
+  %more = icmp ult i64 %i, %n
   br i1 %more, label %object, label %done
+object:
+  %x = item ptr %objects %i
+  %tensor = getelementptr TENSOR, ptr %tensors, i64 %i
+  %data = item ptr %bufs %i
+  %range = getelementptr { i64, i64 }, ptr %ranges, i64 %i
+  call void @find_range(ptr %x, ptr %tensor, ptr %data, ptr %range)
+  %i2 = add i64 %i, 1
+  br label %test
 done:
   ret void
 }
 
-; Does any range of a overlap one of b? With `triangle`, a and b are the same list, and
-; only different ranges are compared.
-define internal i1 @overlap(ptr %a, i64 %na, ptr %b, i64 %nb, i1 %triangle) alwaysinline {
+; Does a range overlap one of others?
+define internal i1 @overlap(ptr %range, ptr %others, i64 %n) alwaysinline {
 entry:
-  %pairs = mul i64 %na, %nb
-  %some = icmp ne i64 %pairs, 0
-  br i1 %some, label %outer, label %no
-outer:
-  %i = phi i64 [ 0, %entry ], [ %i2, %outer_next ]
-  %limit = select i1 %triangle, i64 %i, i64 %nb
-  %pa = getelementptr { i64, i64 }, ptr %a, i64 %i
-  %a_begin = item i64 %pa 0
-  %a_end = item i64 %pa 1
+  %begin = item i64 %range 0
+  %end = item i64 %range 1
   br label %test
 test:
-  %j = phi i64 [ 0, %outer ], [ %j2, %inner ]
-  %go = icmp ult i64 %j, %limit
-  br i1 %go, label %inner, label %outer_next
-inner:
-  %pb = getelementptr { i64, i64 }, ptr %b, i64 %j
-  %b_begin = item i64 %pb 0
-  %b_end = item i64 %pb 1
-  %before = icmp ult i64 %a_begin, %b_end
-  %after = icmp ult i64 %b_begin, %a_end
+  %i = phi i64 [ 0, %entry ], [ %i2, %other ]
+  %more = icmp ult i64 %i, %n
+  br i1 %more, label %other, label %no
+other:
+  %place = getelementptr { i64, i64 }, ptr %others, i64 %i
+  %other_begin = item i64 %place 0
+  %other_end = item i64 %place 1
+  %before = icmp ult i64 %begin, %other_end
+  %after = icmp ult i64 %other_begin, %end
   %both = and i1 %before, %after
-  %j2 = add i64 %j, 1
-  br i1 %both, label %yes, label %test
-outer_next:
   %i2 = add i64 %i, 1
-  %i_more = icmp ult i64 %i2, %na
-  br i1 %i_more, label %outer, label %no
+  br i1 %both, label %yes, label %test
 yes:
   ret i1 true
 no:

@@ -46,7 +46,6 @@ begin:
   %outputs = field ptr %state State.outputs
   %out_bufs = getelementptr ptr, ptr %bufs, i64 %n_in
   %out_slots = getelementptr i64, ptr %slots, i64 %n_in
-  %out_ranges = getelementptr { i64, i64 }, ptr %ranges, i64 %n_in
   %par_ranges = field ptr %state State.ranges
   %result = field i64 %state State.result
   %no_outputs = icmp eq i64 %n_out, 0
@@ -121,13 +120,22 @@ sized:
   br i1 %no_updates, label %outputs_begin, label %inputs_apart
 inputs_apart:
   call void @find_ranges(ptr %args, ptr %inputs, ptr %bufs, i64 %n_in, ptr %ranges)
-  %in_parameter = call i1 @overlap(ptr %ranges, i64 %n_in, ptr %par_ranges, i64 %n_par, i1 false)
-  br i1 %in_parameter, label %slow, label %outputs_begin
+  br label %apart_test
+apart_test:
+  %u = phi i64 [ 0, %inputs_apart ], [ %u2, %apart ]
+  %more_apart = icmp ult i64 %u, %n_in
+  br i1 %more_apart, label %apart, label %outputs_begin
+apart:
+  %u_range = getelementptr { i64, i64 }, ptr %ranges, i64 %u
+  %u2 = add i64 %u, 1
+  %in_parameter = call i1 @overlap(ptr %u_range, ptr %par_ranges, i64 %n_par)
+  br i1 %in_parameter, label %slow, label %apart_test
 
 outputs_begin:
   %allocating = icmp eq ptr %out, null
   br i1 %allocating, label %clear, label %given
 given:
+  call void @find_ranges(ptr %args, ptr %inputs, ptr %bufs, i64 %n_in, ptr %ranges)
   switch i64 %result, label %given_many [ i64 SINGLE, label %given_one i64 NONE, label %slow ]
 given_one:
   store ptr %out, ptr %one
@@ -156,7 +164,7 @@ given_items:
   %items = phi ptr [ %one, %given_one ], [ %many_items, %given_size ]
   br i1 %no_outputs, label %ready, label %given_array
 given_array:
-  %g = phi i64 [ 0, %given_items ], [ %g2, %given_next ]
+  %g = phi i64 [ 0, %given_items ], [ %g2, %given_more ]
   %y = item ptr %items %g
   %y_tensor = getelementptr TENSOR, ptr %outputs, i64 %g
   %y_fits = call i1 @array_fits(ptr %state, ptr %y, ptr %y_tensor, i32 WRITEABLE)
@@ -181,22 +189,24 @@ given_next:
   %y_data = field ptr %y ARRAY_DATA
   put ptr %y_data %out_bufs %g
   put ptr %y %objects %g
+  %y_number = add i64 %n_in, %g
+  %y_range = getelementptr { i64, i64 }, ptr %ranges, i64 %y_number
+  call void @find_range(ptr %y, ptr %y_tensor, ptr %y_data, ptr %y_range)
+  %on_other = call i1 @overlap(ptr %y_range, ptr %ranges, i64 %y_number)
+  br i1 %on_other, label %slow, label %given_parameters
+given_parameters:
+  %on_parameter = call i1 @overlap(ptr %y_range, ptr %par_ranges, i64 %n_par)
   %g2 = add i64 %g, 1
+  br i1 %on_parameter, label %slow, label %given_more
+given_more:
   %more_given = icmp ult i64 %g2, %n_out
-  br i1 %more_given, label %given_array, label %given_apart
-given_apart:
-  call void @find_ranges(ptr %args, ptr %inputs, ptr %bufs, i64 %n_in, ptr %ranges)
-  call void @find_ranges(ptr %items, ptr %outputs, ptr %out_bufs, i64 %n_out, ptr %out_ranges)
-  %on_input = call i1 @overlap(ptr %out_ranges, i64 %n_out, ptr %ranges, i64 %n_in, i1 false)
-  %on_par = call i1 @overlap(ptr %out_ranges, i64 %n_out, ptr %par_ranges, i64 %n_par, i1 false)
-  %on_output = call i1 @overlap(ptr %out_ranges, i64 %n_out, ptr %out_ranges, i64 %n_out, i1 true)
-  %on_either = or i1 %on_input, %on_par
-  %on_any = or i1 %on_either, %on_output
-  br i1 %on_any, label %slow, label %hold
+  br i1 %more_given, label %given_array, label %hold
 hold:
-  %h = phi i64 [ 0, %given_apart ], [ %h2, %hold ]
+  %h = phi i64 [ 0, %given_more ], [ %h2, %hold ]
   %held = item ptr %objects %h
-  call void @Py_IncRef(ptr %held)
+  %references = field i64 %held OBJECT_REFERENCES
+  %more_references = add i64 %references, 1
+  put i64 %more_references %held OBJECT_REFERENCES
   %h2 = add i64 %h, 1
   %more_held = icmp ult i64 %h2, %n_out
   br i1 %more_held, label %hold, label %ready
