@@ -46,7 +46,8 @@ def points(w: Workload, data: Data) -> Run:
 
 
 def derivatives(w: Workload, data: Data) -> Run:
-    """Of one point, or of all points along the last axis, for any number of them."""
+    """Of one point, bound once as CasADi's buffers are; or of all points along the last axis,
+    for any number of them."""
     given, name, second = data["x"], w.options["function"], w.options["order"] == 2
     if given.ndim == 2:
         return Run(compiled(*mapped(name, len(given), second)), (given,))
@@ -54,7 +55,7 @@ def derivatives(w: Workload, data: Data) -> Run:
     vectors = name == "rosenbrock"
     value = formulas.rosenbrock(gr, x) if vectors else FUNCTIONS[name](gr, list(x))
     results = [value, gr.grad(value, x), *([gr.hessian(value, x)] if second else [])]
-    return Run(compiled([x], results), (given,))
+    return Run(compiled([x], results).bind(given), ())
 
 
 def mapped(name: str, variables: int, second: bool) -> tuple[list[gr.Expr], list[gr.Expr]]:

@@ -273,11 +273,6 @@ def _lane_offsets(code: Code, where: Address, span: Span, part: int) -> Value:
     return iota(code, span.width, where.stride)
 
 
-def _hardware(code: Code, place: Place) -> bool:
-    """Whether gathers of this element size are instructions."""
-    return code.target.masked and place.align >= 4
-
-
 def _pointers(code: Code, place: Place, where: Address, span: Span, part: int) -> Value:
     offsets = _lane_offsets(code, where, span, part)
     base = where.pointers[part if len(where.pointers) > 1 else 0]
@@ -285,18 +280,8 @@ def _pointers(code: Code, place: Place, where: Address, span: Span, part: int) -
 
 
 def _gather(code: Code, place: Place, where: Address, span: Span, part: int) -> Value:
+    """Lane by lane: the instruction takes longer where it is kept from telling what it read."""
     lane = place.lanes(span.width)
-    if _hardware(code, place):
-        return code.call(
-            lane.llvm,
-            f"llvm.masked.gather.{lane.suffix}.v{span.width}p0",
-            (
-                f"<{span.width} x ptr> align {place.align}",
-                _pointers(code, place, where, span, part),
-            ),
-            (f"<{span.width} x i1>", span.mask or "splat (i1 true)"),
-            (lane.llvm, "zeroinitializer"),
-        )
     result = "poison"
     for k, pointer in enumerate(_lane_pointers(code, place, where, span, part)):
         item = code.load(place.element, pointer, place.align)
@@ -376,7 +361,7 @@ def _scatter(
     code: Code, place: Place, where: Address, text: Value, span: Span, part: int
 ) -> None:
     lane = place.lanes(span.width)
-    if _hardware(code, place) and code.target.scalef:
+    if code.target.masked and place.align >= 4 and code.target.scalef:
         code.call(
             "void",
             f"llvm.masked.scatter.{lane.suffix}.v{span.width}p0",
