@@ -27,7 +27,7 @@ LONG = 12
 UNROLL = ((3, 8), (8, 4), (24, 2))
 #: Longer bodies are written once, all vectors masked; that costs an instruction a load.
 TWICE = 24
-#: At most so many if the chains run through a loop in the body.
+#: At most so many if the chains run through a loop in the body, or a branch.
 UNROLL_INNER = 2
 #: Processors foresee what is read and written next in about so many places at a time.
 FORESEEN = 16
@@ -103,7 +103,8 @@ def _parts(loop: Loop) -> int:
     cost = sum(_cost(s) for s in body)
     parts = next((parts for most, parts in UNROLL if cost <= most), 1)
     own = {a.name for a in loop.accumulators}
-    return parts if chained & own else min(parts, UNROLL_INNER)
+    records = any(isinstance(s, ir.Accumulate) and s.position is not None for s in body)
+    return min(parts, UNROLL_INNER) if records or not chained & own else parts
 
 
 def _cost(s: ir.Statement) -> int:
