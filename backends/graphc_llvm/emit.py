@@ -85,7 +85,8 @@ class Function:
 
     def op(self, text: str, hint: str = "t") -> Value:
         """Write ``%name = text`` and return ``%name``."""
-        name = "%" + self.fresh(hint)
+        self._count += 1
+        name = f"%{hint}{self._count}"
         self._lines.append(f"  {name} = {text}")
         return name
 
@@ -100,10 +101,10 @@ class Function:
 
         ``args`` are pairs of type and value; the result is the value, or "" for void.
         """
-        types = ", ".join(t for t, _ in args)
-        self.module.declare(f"{returns} @{symbol}({types})")
-        text = f"call {flags + ' ' if flags else ''}{returns} @{symbol}("
-        text += ", ".join(f"{t} {v}" for t, v in args) + ")"
+        if f"@{symbol}" not in self.module.declarations:
+            self.module.declare(f"{returns} @{symbol}({', '.join([t for t, _ in args])})")
+        operands = ", ".join([f"{t} {v}" for t, v in args])
+        text = f"call {flags + ' ' if flags else ''}{returns} @{symbol}({operands})"
         if returns == "void":
             self.do(text)
             return ""
