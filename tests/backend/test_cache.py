@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def test_only_the_user_can_look(folder: Path) -> None:
 
 def test_names_tell_apart_what_objects_are_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
     target = host()
-    found = {cache.key(target), cache.key(host("sse2"))}
+    found = {cache.key(target), cache.key(replace(target, features=""))}
     found |= {cache.key(target, *parts) for parts in [("",), ("ab",), ("a", "b"), ("1:a",)]}
     monkeypatch.setattr(cache.llvmlite, "__version__", "0.0")
     found.add(cache.key(target))
@@ -430,6 +431,8 @@ def test_programs_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_options_make_other_programs(
     options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if "target" in options and host(options["target"]) == host():
+        pytest.skip("this machine has no more")
     compiled(monkeypatch)
     for how in ("compiled", "from the cache"):
         assert compiled(monkeypatch, **options)[1] == how

@@ -45,7 +45,6 @@ def composed() -> Iterator[tuple[str, list[Case]]]:
 
 OPERATIONS = dict(chunks(cases.OPERATIONS))
 ALL = {**OPERATIONS, **dict(composed())}
-SLICE = [name for number, name in enumerate(ALL) if number % 4 == 0 or name not in OPERATIONS]
 
 
 def graph_of(together: Sequence[Case]) -> tuple[list[gr.Expr], list[gr.Expr], list[Array]]:
@@ -125,7 +124,7 @@ def test_compiled_agrees_with_interpreted(group: str) -> None:
 @pytest.mark.parametrize(
     "options", [{"target": "avx2"}, {"target": "sse2"}, {"math": "strict"}], ids=str
 )
-@pytest.mark.parametrize("group", SLICE)
+@pytest.mark.parametrize("group", ALL)
 def test_levels_of_the_machine_and_strict_arithmetic(
     group: str, options: dict[str, Any]
 ) -> None:
