@@ -36,7 +36,7 @@ wheel: $(DEV)  ## build dist/*.whl and the source archive
 bench: $(DEV)  ## speed beside other libraries (minutes)
 	$(BIN)/python tests/bench/suite.py --quick
 
-bench-full: $(DEV)  ## all of it, on a quiet machine (20 minutes); fills docs/performance.md
+bench-full: $(DEV)  ## all of it, on a quiet machine (half an hour); fills docs/performance.md
 	$(BIN)/python tests/bench/suite.py --write-docs
 
 clean:  ## remove what was built; .venv stays

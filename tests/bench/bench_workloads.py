@@ -24,6 +24,10 @@ from tables import Figures, Table, digits, parser, save
 from workloads import WORKLOADS, Workload
 
 
+#: Groups of so many workloads that rounds are few and short also in the full bench.
+MANY = ("sizes",)
+
+
 def wanted(pattern: str, quick: bool) -> list[Workload]:
     """Workloads with the pattern in their name; * and ? as in a shell, case ignored."""
     found = f"*{pattern.lower()}*"
@@ -118,7 +122,6 @@ def main() -> int:
     if chosen.cold:
         os.environ["GRAPHC_CACHE"] = ""
     threads = chosen.threads
-    timing = plan(chosen.quick, chosen.rounds, chosen.clock)
     results: list[Result] = []
     tables: list[Table] = []
     with started(chosen.peers.split(","), pythons(chosen.python), threads) as peers:
@@ -127,6 +130,7 @@ def main() -> int:
         for name, several in ((name, list(ws)) for name, ws in of_groups):
             able = [p for p in peers if any(w.task in p.about["tasks"] for w in several)]
             tables.append(table(name, [p.name for p in able], threads))
+            timing = plan(chosen.quick or name in MANY, chosen.rounds, chosen.clock)
             for w in several:
                 found = run(w, able, timing)
                 tables[-1].add(*cells(found))
