@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from typing import Final
 
@@ -24,6 +25,8 @@ def lookup(column: Sequence[float], index: V, like: V) -> V:
 
     The index has integers of the value's size.
     """
+    if like.lane.width == 1:
+        return _read(column, index, like)
     length = LENGTH[like.lane.dtype]
     wide = V(like.f, Lane(like.lane.dtype, length // 2), "")
     low, high = (_literal(wide, column[k : k + length // 2]) for k in (0, length // 2))
@@ -31,6 +34,17 @@ def lookup(column: Sequence[float], index: V, like: V) -> V:
     name = f"llvm.x86.avx512.vpermi2var.{_NAMES[like.lane.dtype]}.512"
     found = wide.call(name, [(t, low), (where.lane.llvm, where.text), (t, high)])
     return _resized(found, like.lane.width)
+
+
+def _read(column: Sequence[float], index: V, like: V) -> V:
+    """The same from memory: one number is not worth vectors of 512 bits."""
+    f, lane, wide = like.f, like.lane, V(like.f, Lane(like.lane.dtype, len(column)), "")
+    kind, numbers = f"[{len(column)} x {lane.llvm}]", _literal(wide, column)
+    name = f"table.{lane.dtype}.{zlib.crc32(numbers.encode()):x}"
+    f.module.globals[name] = f"@{name} = private constant {kind} [{numbers[1:-1]}]"
+    place = f.op(f"and {index.lane.llvm} {index.text}, {len(column) - 1}")
+    where = f.op(f"getelementptr {kind}, ptr @{name}, i64 0, {index.lane.llvm} {place}")
+    return V(f, lane, f.op(f"load {lane.llvm}, ptr {where}"))
 
 
 def _literal(wide: V, numbers: Sequence[float]) -> Value:
