@@ -23,7 +23,6 @@ from peers import PEERS, Plan, Result, pythons, run, started
 from tables import Figures, Table, digits, parser, save
 from workloads import WORKLOADS, Workload
 
-
 #: Groups of so many workloads that rounds are few and short also in the full bench.
 MANY = ("sizes",)
 
