@@ -10,6 +10,7 @@ from dataclasses import replace
 from graphc.expr import Expr, constant_value
 from graphc.graph import Graph, graph_guards, graph_symbols
 from graphc.loops.bands import with_bands
+from graphc.loops.by_rows import by_rows
 from graphc.loops.copies import with_copies
 from graphc.loops.epilogue import with_epilogues
 from graphc.loops.fuse import fuse
@@ -198,6 +199,7 @@ class _Builder:
         commit = sum(not self.writes_parameter(k) for k in ordered)
         if self.merge:
             safe, last = straightened(ordered[:commit], ordered[commit:])
+            safe, last = by_rows(safe, last), by_rows(last, safe)
             ordered, commit = (*safe, *last), len(safe)
         offsets, total = plan(ordered)
         return Program(

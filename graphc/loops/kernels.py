@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -206,12 +207,11 @@ def _pad(node: Expr, fusion: Fusion, buffer_of: BufferOf, name: str) -> list[Ker
     size = node.type.size
     value = constant_value(fill)
     if value is not None and not fusion.owns_memory(fill):
-        read: Statement = Const("v", fill.dtype, value.reshape(-1)[0].item())
+        read: Const | Load = Const("v", fill.dtype, value.reshape(-1)[0].item())
     else:
         access = _access(fill, fusion)
         read = Load("v", buffer_of(access.base), Index((), access.offset))
-    everywhere = _nest((size,), [Store(out, Index((("i0", 1),)), "v")])
-    fill_kernel = LoopKernel(f"{name}_fill", (read, *everywhere), "pad", 0, node.type.nbytes)
+    read = replace(read, name="fill")
     full = [product(node.shape[a + 1 :]) for a in range(node.ndim)]
     offset: Size = 0
     strides: list[Size] = []
@@ -219,7 +219,17 @@ def _pad(node: Expr, fusion: Fusion, buffer_of: BufferOf, name: str) -> list[Ker
         offset = offset + step * low
         strides.append(0 if same_size(s, 1) else step * (inner + 1))
     target = _flat(_vars(x.shape), strides, offset)
-    return [fill_kernel, _copy_into(x, fusion, buffer_of, out, target, f"{name}_inside", "pad")]
+    inside = _copy_into(x, fusion, buffer_of, out, target, f"{name}_inside", "pad")
+    width = product(node.shape[1:])
+    if node.ndim > 1 and node.attrs["widths"][0] == (0, 0, 0) and not same_size(width, 1):
+        (rows,) = inside.body
+        assert isinstance(rows, Loop)
+        row = Store(out, Index((("i0", width), ("f", 1))), "fill")
+        fill_row = Loop("f", width, "vector", (row,))
+        body = read, replace(rows, body=(fill_row, *rows.body))
+        return [replace(inside, name=name, body=body)]
+    everywhere = _nest((size,), [Store(out, Index((("i0", 1),)), "fill")])
+    return [LoopKernel(f"{name}_fill", (read, *everywhere), "pad", 0, node.type.nbytes), inside]
 
 
 # scans ---------------------------------------------------------------------------------------
