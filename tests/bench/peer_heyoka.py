@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heyoka
 import numpy as np
+from formulas import surface
 from science import FUNCTIONS
 from workloads import Data, Run, Workload
 
@@ -37,4 +38,17 @@ def derivatives(w: Workload, data: Data) -> Run:
     return Run(lambda x, out: f(inputs=x, outputs=out), (given, out), arrays)
 
 
-TASKS = {"derivatives": derivatives}
+def points(w: Workload, data: Data) -> Run:
+    """Value and gradient of the surface, all points in one array."""
+    x = heyoka.make_vars(*data)
+    value = surface(heyoka, *x)
+    gradient = heyoka.diff_tensors([value], diff_args=list(x), diff_order=1).gradient
+    f = heyoka.cfunc(
+        [value, *gradient], vars=list(x), force_avx512=True, parallel_mode=THREADS > 1
+    )
+    given = np.array(list(data.values()))
+    out = np.empty((4, given.shape[1]))
+    return Run(lambda x, out: f(inputs=x, outputs=out), (given, out), list)
+
+
+TASKS = {"points": points, "derivatives": derivatives}
