@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from graphc.loops.epilogue import passes, touched
 from graphc.loops.ir import (
-    BLOCK_WORK,
+    PARALLEL_WORK,
     Accumulate,
     Buffer,
     Compute,
@@ -95,14 +95,16 @@ def _joined(first: LoopKernel, second: LoopKernel) -> LoopKernel | None:
         two = _cut(second, one, shared)
     if one is None or two is None or not same_size(one.loop.extent, two.loop.extent):
         return None
-    if not _in_step(one, two, _in_both(first, second)):
+    if not _in_step(one, two, _in_both(first, second), ROW_BYTES):
         return None
+    written = touched(first)[1] | touched(second)[1]
+    independent = _in_step(one, two, written) or (one.loop.parallel and two.loop.parallel)
     two = _renamed(two, one.loop.var, second.name)
     work = one.loop.work + two.loop.work
-    extent = one.loop.extent
-    heavy = not isinstance(extent, int) or extent * work >= 2 * BLOCK_WORK
+    total = one.loop.extent * work
+    heavy = not isinstance(total, int) or total >= PARALLEL_WORK
     body = (*one.loop.body, *two.loop.body)
-    loop = replace(one.loop, body=body, work=work, parallel=heavy)
+    loop = replace(one.loop, body=body, work=work, parallel=independent and heavy)
     return LoopKernel(
         first.name,
         (*one.values, *two.values, loop),
@@ -152,7 +154,7 @@ def _cut(kernel: LoopKernel, rows: _Rows, shared: set[str]) -> _Rows | None:
         return replace(s, index=Index((*terms, *s.index.terms), s.index.offset))
 
     inner = replace(loop, extent=width, body=tuple(map(cut, loop.body)), parallel=False)
-    work = max(1, loop.work) * width
+    work = loop.work * width
     return _Rows(tuple(values), Loop(outer, rows.loop.extent, "serial", (inner,), work=work))
 
 
@@ -165,13 +167,14 @@ def _in_both(first: LoopKernel, second: LoopKernel) -> set[str]:
     return (writes & (other_reads | other_writes)) | (reads & other_writes)
 
 
-def _in_step(one: _Rows, two: _Rows, names: set[str]) -> bool:
-    """Whether all accesses to some buffers are in the row of the iteration, of one length."""
+def _in_step(one: _Rows, two: _Rows, names: set[str], most: int | None = None) -> bool:
+    """Whether all accesses to some buffers are in the row of the iteration, of one length and
+    at ``most`` so many bytes."""
     found: dict[str, set[int | None]] = {}
     for buffer, width in (*_widths(one), *_widths(two)):
         if buffer.name in names:
             found.setdefault(buffer.name, set()).add(width)
-            if width is None or width * buffer.dtype.itemsize > ROW_BYTES:
+            if width is None or (most and width * buffer.dtype.itemsize > most):
                 return False
     return all(len(widths) == 1 for widths in found.values())
 
