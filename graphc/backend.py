@@ -200,10 +200,12 @@ def _declared(name: str) -> str | None:
 
 def _entries(file: str) -> dict[str, str]:
     """The backends in a file of entry points, empty if there is none."""
-    with suppress(OSError), open(file, encoding="utf-8") as lines:
+    with suppress(OSError), open(file, encoding="utf-8", errors="replace") as lines:
         _, _, rest = lines.read().partition(f"[{GROUP}]\n")
         pairs = [line.partition("=") for line in rest.partition("\n[")[0].splitlines()]
-        return {key.strip(): value.strip() for key, _, value in pairs if value}
+        return {
+            key.strip(): value.partition("[")[0].strip() for key, _, value in pairs if value
+        }
     return {}
 
 

@@ -16,9 +16,11 @@ from graphc.rewrite.match import (
     constant_along,
     is_number,
     is_one,
+    is_op,
     is_scalar,
     like,
     may_leave,
+    number,
     same_shape,
 )
 from graphc.types import product
@@ -203,20 +205,23 @@ def _leaves(c: Expr, node: Expr, x: Expr) -> bool:
 
 @rule("sum", REASSOCIATING, of="mul", stage="expand")
 def sum_of_scaled_factor(node: Expr, x: Expr) -> Expr | None:
-    """sum((x * c) * y) -> sum(x * y) * c, sum((x / c) * y) -> sum(x * y) / c, where c is the
-    same along the summed axes, and not made of sizes where these may be empty."""
+    """sum((x * c) * y) -> sum(x * y) * c, where c is 1 / sqrt(v + k), k a positive number, and
+    the same along the summed axes. Other factors may be what keeps x * y in range."""
     for scaled, other in (x.args, x.args[::-1]):
-        for factor, c in _scalings(scaled):
-            if _leaves(c, node, x):
-                return scaled.op(_outside(node, x, factor * other), _kept(node, x, c))
+        if scaled.op is not ew.mul:
+            continue
+        for factor, c in (scaled.args, scaled.args[::-1]):
+            if _is_normalisation(c) and _leaves(c, node, x):
+                return _outside(node, x, factor * other) * _kept(node, x, c)
     return None
 
 
-def _scalings(x: Expr) -> Sequence[Sequence[Expr]]:
-    """The ways to read x as y * c or y / c: pairs of y and c."""
-    if x.op is ew.mul:
-        return (x.args, x.args[::-1])
-    return (x.args,) if x.op is ew.div else ()
+def _is_normalisation(c: Expr) -> bool:
+    """Whether c is 1 / sqrt(v + k): by which a row is divided that has the variance v."""
+    if not (is_op(c, "div") and is_number(c.args[0], 1) and is_op(c.args[1], "sqrt")):
+        return False
+    (square,) = c.args[1].args
+    return is_op(square, "add") and any((number(k) or 0) > 0 for k in square.args)
 
 
 def _outside(node: Expr, x: Expr, factor: Expr) -> Expr:

@@ -380,9 +380,8 @@ EXAMPLES: dict[str, list[Example]] = {
         lambda v: gr.min(spread(v.u, 3, 4)),
     ],
     "sum-of-scaled-factor": [
-        lambda v: gr.sum(v.m * v.s * v.n),
-        lambda v: gr.sum(v.m * (v.n / v.u), 0),
-        lambda v: gr.sum(v.m / gr.sum(v.n, 1, keepdims=True) * v.n, 1, keepdims=True),
+        lambda v: gr.sum(v.m * (1 / gr.sqrt(v.s * v.s + 1)) * v.n),
+        lambda v: gr.sum(v.m * (v.n * (1 / gr.sqrt(gr.var(v.m, 0) + 0.1))), 0),
     ],
     "sum-of-scaled": [
         lambda v: gr.sum(v.m * v.s),

@@ -284,3 +284,22 @@ def test_a_mean_over_no_rows_moves_no_weights(name: str) -> None:
     leaves = {n for n in topological(roots) if n.op.name == "input"}
     for found in evaluate(roots, {k: v for k, v in values.items() if k in leaves}):
         np.testing.assert_array_equal(found, 0)
+
+
+# In range -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scaled", "by"),
+    [(lambda x, c: x * c, 1e200), (lambda x, c: c * x, 1e200), (lambda x, c: x / c, 1e-200)],
+)
+def test_factors_that_keep_terms_in_range_stay_where_they_are(
+    scaled: Callable[[Expr, Expr], Expr], by: float
+) -> None:
+    """x y alone would be 0."""
+    x, y = gr.tensor("x", (4, 8), "float64"), gr.tensor("y", (4, 8), "float64")
+    c = gr.tensor("c", (4, 1), "float64")
+    small = np.full((4, 8), 1e-200)
+    values = {x: small, y: small, c: np.full((4, 1), by)}
+    (found,) = evaluate(compiled([gr.sum(scaled(x, c) * y, axis=1)]), values)
+    np.testing.assert_allclose(found, 8e-200)
