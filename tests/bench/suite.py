@@ -123,7 +123,7 @@ def write_documents(found: dict[str, Any]) -> None:
     if importlib.util.find_spec("matplotlib") is None:
         print("no matplotlib: the picture stays as it is")
     elif results:
-        draw(results, origin(found).strip(), ROOT / "docs" / PICTURE)
+        draw(results, origin(found).splitlines()[0], ROOT / "docs" / PICTURE)
         tables["picture"] = f"![Times as fast as the best peer]({PICTURE})\n"
     pages = {ROOT / page: (ROOT / page).read_text() for page in PAGES}
     for path, text in pages.items():
