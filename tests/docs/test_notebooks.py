@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,13 @@ NOTEBOOKS = sorted((Path(__file__).parents[2] / "examples").glob("*.ipynb"))
 
 
 def shown(notebook: Any) -> list[str]:
-    """Printed text and plain results of each cell."""
-    outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
-    return [o.get("text") or o.get("data", {}).get("text/plain", "") for o in outputs]
+    """Printed text and plain results of each cell; printed text may come in pieces."""
+    found = []
+    for cell in notebook.cells:
+        for stream, outputs in groupby(cell.get("outputs", []), lambda o: o.get("name")):
+            texts = [o.get("text") or o.get("data", {}).get("text/plain", "") for o in outputs]
+            found += ["".join(texts)] if stream else texts
+    return found
 
 
 @pytest.fixture(scope="module", params=NOTEBOOKS, ids=lambda p: p.stem)
